@@ -1,0 +1,104 @@
+"""Read a model repository: folders `<name>/<version>/` with a manifest each. Writes nothing, loads no weights."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rolecall_server.errors import EngineError, ModelNotFoundError
+from rolecall_server.types import ModelInfo, ModelKey
+
+MANIFEST = "manifest.json"
+MANIFEST_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One version folder: where its files are and what its manifest says."""
+
+    info: ModelInfo
+    folder: Path
+    provider: str
+    pad_token_id: int
+    prefixes: Mapping[str, str]
+    files: Mapping[str, str]
+    length_multiple: int
+
+    @property
+    def graph(self) -> Path:
+        return self.folder / "model.onnx"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+    def verify(self) -> None:
+        """Hash every file that the manifest lists; EngineError on the first that differs or is missing."""
+        for name, expected in sorted(self.files.items()):
+            path = self.folder / name
+            if not path.is_file():
+                raise EngineError(f"model {self.info.key}: file {name} is missing")
+            with path.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != expected:
+                raise EngineError(f"model {self.info.key}: file {name} does not match the manifest's hash")
+
+
+class ModelRepository:
+    """A folder of models. Version folders appear and go by rename, so what is listed is whole."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def keys(self) -> list[ModelKey]:
+        """All versions, by name, oldest first."""
+        found = [
+            ModelKey(manifest.parent.parent.name, manifest.parent.name)
+            for manifest in self.root.glob(f"*/*/{MANIFEST}")
+            if manifest.parent.name.isascii() and manifest.parent.name.isdigit()
+        ]
+        return sorted(found, key=lambda key: (key.name, int(key.version)))
+
+    def latest(self, name: str) -> ModelKey:
+        versions = [key for key in self.keys() if key.name == name]
+        if not versions:
+            raise ModelNotFoundError(name)
+        return versions[-1]
+
+    def artifact(self, key: ModelKey) -> Artifact:
+        """Read one manifest. ModelNotFoundError; EngineError when it can't be understood."""
+        if key not in self.keys():
+            raise ModelNotFoundError(key.name, key.version)
+        folder = self.root / key.name / key.version
+        try:
+            raw = json.loads((folder / MANIFEST).read_text(encoding="utf8"))
+            return _artifact(key, folder, raw)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EngineError(f"model {key}: unreadable manifest ({type(error).__name__})") from error
+
+
+def _artifact(key: ModelKey, folder: Path, raw: Mapping[str, Any]) -> Artifact:
+    if raw["format"] != MANIFEST_FORMAT:
+        raise EngineError(f"model {key}: manifest format {raw['format']} is not {MANIFEST_FORMAT}")
+    info = ModelInfo(
+        key=key,
+        precision=str(raw["preset"]),
+        weights_hash=str(raw["weights_hash"]),
+        source=str(raw["source"]),
+        licence=str(raw["licence"]),
+        max_tokens=int(raw["max_tokens"]),
+        dimensions=int(raw["dimensions"]),
+        languages=tuple(raw.get("languages", ())),
+        measured={name: float(value) for name, value in raw.get("measured", {}).items()},
+    )
+    return Artifact(
+        info=info,
+        folder=folder,
+        provider=str(raw["provider"]),
+        pad_token_id=int(raw["pad_token_id"]),
+        prefixes={str(kind): str(prefix) for kind, prefix in raw["prefixes"].items()},
+        files={str(name): str(entry["sha256"]) for name, entry in raw["files"].items()},
+        length_multiple=int(raw.get("pad_to_multiple", 1)),
+    )
