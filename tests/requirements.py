@@ -1,0 +1,36 @@
+"""What a test needs beyond the default set-up: skipped with one clear line, or a failure in continuous integration."""
+
+import importlib
+import os
+import shutil
+from types import ModuleType
+from typing import NoReturn
+
+import pytest
+
+
+def require_module(name: str) -> ModuleType:
+    """The imported module `name`; where it is not installed, the test is skipped, or fails if ROLECALL_REQUIRE_ALL=1.
+
+    Only the absence of the module itself is forgiven: one that is there but fails to import raises.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise
+        _missing(f"needs the Python module {name}")
+
+
+def require_program(name: str) -> str:
+    """The path of the program `name`; where it is not installed, the test is skipped, or fails if ROLECALL_REQUIRE_ALL=1."""
+    path = shutil.which(name)
+    if path is None:
+        _missing(f"needs the program {name} (make system-deps)")
+    return path
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("ROLECALL_REQUIRE_ALL") == "1":
+        pytest.fail(f"{reason}, and ROLECALL_REQUIRE_ALL=1 forbids to skip", pytrace=False)
+    pytest.skip(reason)
