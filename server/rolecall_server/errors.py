@@ -7,7 +7,7 @@ No error carries a user's text: `message` may name fields, limits, ids of models
 class RolecallError(Exception):
     """Base of all errors that a caller is meant to see.
 
-    message: one sentence for the caller. retry_after: seconds after which a retry makes sense, None where it never does.
+    message: one sentence for the caller. retry_after: seconds after which a retry makes sense, None where none does.
     """
 
     retry_after: float | None = None

@@ -67,6 +67,10 @@ class ModelRepository:
             raise ModelNotFoundError(name)
         return versions[-1]
 
+    def info(self, key: ModelKey) -> ModelInfo:
+        """What the manifest says. Errors as `artifact`."""
+        return self.artifact(key).info
+
     def artifact(self, key: ModelKey) -> Artifact:
         """Read one manifest. ModelNotFoundError; EngineError when it can't be understood."""
         if key not in self.keys():

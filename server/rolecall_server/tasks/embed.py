@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.profiles import Profile
+from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.inputs import Vectorized, vectorize
 from rolecall_server.types import ModelInfo, RequestContext, TextKind, Timing, TokenUsage, Truncation, Vector
 
 
@@ -38,4 +42,22 @@ class EmbedOutput:
 
 
 class EmbedTask:
-    async def run(self, request: EmbedInput, context: RequestContext) -> EmbedOutput: ...
+    def __init__(self, catalog: EncoderCatalog) -> None:
+        self._catalog = catalog
+
+    async def run(self, request: EmbedInput, context: RequestContext) -> EmbedOutput:
+        """Embed the inputs. Raises what concerns the whole request; see errors.py."""
+        timing = Timing()
+        async with self._catalog.use(request.model, request.model_version) as encoder:
+            sides = [(profile, request.kind) for profile in request.inputs]
+            found = await vectorize(encoder, sides, truncation=request.truncation, context=context, timing=timing)
+        return EmbedOutput(tuple(_embedded(item) for item in found), encoder.info, timing)
+
+
+def _embedded(item: Vectorized | RolecallError) -> EmbeddedInput:
+    if isinstance(item, RolecallError):
+        return EmbeddedInput(error=item)
+    if item.usage.chunks:
+        return EmbeddedInput(item.vector, item.usage, item.cache_hit)
+    given = item.vector.astype(np.float64)  # came with the request, of any length
+    return EmbeddedInput((given / np.linalg.norm(given)).astype(np.float32))

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.profiles import Profile
-from rolecall_server.types import Metric, ModelInfo, RequestContext, Timing, TokenUsage, Truncation
+from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.inputs import Vectorized, read, vectorize
+from rolecall_server.tasks.scoring import rank, score
+from rolecall_server.types import (
+    Metric,
+    ModelInfo,
+    Observer,
+    RequestContext,
+    TextKind,
+    Timing,
+    TokenUsage,
+    Truncation,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +57,27 @@ class MatchOutput:
 
 
 class MatchTask:
-    async def run(self, request: MatchInput, context: RequestContext) -> MatchOutput: ...
+    def __init__(self, catalog: EncoderCatalog, observer: Observer) -> None:
+        self._catalog = catalog
+        self._observer = observer
+
+    async def run(self, request: MatchInput, context: RequestContext) -> MatchOutput:
+        """Rank the documents. Raises what concerns the query or the whole request; see errors.py."""
+        timing = Timing()
+        async with self._catalog.use(request.model, request.model_version) as encoder:
+            read(request.query, TextKind.QUERY, encoder.info)  # a bad query ends the request before any work
+            sides = [(request.query, TextKind.QUERY)] + [(d, TextKind.DOCUMENT) for d in request.documents]
+            query, *documents = await vectorize(
+                encoder, sides, truncation=request.truncation, context=context, timing=timing
+            )
+        if isinstance(query, RolecallError):
+            raise query
+        good = [(i, d) for i, d in enumerate(documents) if isinstance(d, Vectorized)]
+        scores = score(query.vector, [d.vector for _, d in good], request.metric)
+        self._observer.on_scores(scores)
+        results = [
+            MatchedDocument(good[p][0], float(scores[p]), good[p][1].usage, good[p][1].cache_hit)
+            for p in rank(scores, top_k=request.top_k, min_score=request.min_score)
+        ]
+        failed = [MatchedDocument(i, error=d) for i, d in enumerate(documents) if isinstance(d, RolecallError)]
+        return MatchOutput((*results, *failed), encoder.info, timing)

@@ -1,0 +1,66 @@
+"""The only reader of the environment and of flags. Everything else gets the few values it needs."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every field is a flag (`--max-batch-tokens`) and an environment variable (`ROLECALL_MAX_BATCH_TOKENS`)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROLECALL_",
+        frozen=True,
+        extra="ignore",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_prog_name="rolecall serve",
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+    )
+
+    backend: Literal["embedded", "fake"] = Field("embedded", description="what runs the models")
+    model_repository: Path = Field(Path("model_repository"), description="folder of models, as the export writes it")
+    model_version: str = Field("", description="version of the encoder to load; the newest where empty")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(50051, description="gRPC port; 0 takes a free one")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9464, description="Prometheus port; 0 takes a free one")
+
+    max_concurrent_requests: PositiveInt = Field(512, description="requests under way before others are refused")
+    max_batch_tokens: PositiveInt = Field(16384, description="padded tokens of a batch; the engine may prefer fewer")
+    max_batch_requests: PositiveInt = Field(128, description="sequences of a batch")
+    max_client_batch_size: PositiveInt = Field(1024, description="documents of a Match, inputs of an Embed")
+    max_queue_delay_us: Annotated[int, Field(ge=0)] = Field(
+        2000, description="longest wait for company while a worker is idle; shorter when nobody is expected"
+    )
+    max_queue_tokens: PositiveInt = Field(1048576, description="tokens waiting before requests are refused")
+    max_text_chars: PositiveInt = Field(1000000, description="characters of one profile")
+    max_stream_inflight: PositiveInt = Field(16, description="messages of one MatchStream worked on at a time")
+    default_deadline_ms: PositiveInt = Field(30000, description="for requests that come without a deadline")
+    tokenization_workers: Annotated[int, Field(ge=0)] = Field(0, description="threads that tokenise; 0: half the cores")
+    embedding_cache_mb: Annotated[int, Field(ge=0)] = Field(256, description="bytes kept for embeddings; 0: none")
+    payload_limit: PositiveInt = Field(33554432, description="bytes of one message, either way")
+
+    engine_workers: Annotated[int, Field(ge=0)] = Field(0, description="batches run at a time; 0: chosen by cores")
+    intra_op_threads: Annotated[int, Field(ge=0)] = Field(0, description="threads of one batch; 0: chosen by cores")
+    providers: str = Field("auto", description="execution providers by preference, for example CUDA,CPU")
+    gpu_memory_limit_mb: Annotated[int, Field(ge=0)] = Field(0, description="of the CUDA arena; 0: no limit")
+
+    exit_timeout_secs: Annotated[float, Field(gt=0)] = Field(30.0, description="for accepted requests after SIGTERM")
+    drain_delay_secs: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="between NOT_SERVING and the refusal of new requests, for balancers to notice"
+    )
+    allow_model_control: bool = Field(False, description="allow LoadModel and UnloadModel")
+    log_format: Literal["json", "console"] = Field("console", description="shape of a log line")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    def tokenization_threads(self) -> int:
+        return self.tokenization_workers or max(1, usable_cores() // 2)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))

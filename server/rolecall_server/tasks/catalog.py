@@ -1,0 +1,79 @@
+"""Which encoders are there, by model and version, and who is using them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from rolecall_server.errors import ModelNotFoundError, ModelNotLoadedError, UnavailableError
+from rolecall_server.tasks.encoder import Encoder
+from rolecall_server.types import ModelKey
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    encoder: Encoder
+    users: int = 0
+    leaving: bool = False
+    unused: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class EncoderCatalog:
+    """Owned by the event loop. `exists` says whether the repository has a version that isn't loaded."""
+
+    def __init__(self, default: str, exists: Callable[[ModelKey], bool]) -> None:
+        self.default = default
+        self._exists = exists
+        self._entries: dict[ModelKey, _Entry] = {}
+
+    def add(self, encoder: Encoder) -> None:
+        self._entries[encoder.info.key] = _Entry(encoder)
+
+    def serving(self) -> list[Encoder]:
+        return [entry.encoder for entry in self._entries.values() if not entry.leaving]
+
+    def leaving(self) -> list[Encoder]:
+        return [entry.encoder for entry in self._entries.values() if entry.leaving]
+
+    def find(self, name: str, version: str) -> ModelKey:
+        """The loaded version that a request means. ModelNotFoundError, ModelNotLoadedError, UnavailableError."""
+        name = name or self.default
+        if version:
+            key = ModelKey(name, version)
+            if key in self._entries and not self._entries[key].leaving:
+                return key
+            if key in self._entries or self._exists(key):
+                raise ModelNotLoadedError(name, version)
+            raise ModelNotFoundError(name, version)
+        versions = [e.info.key for e in self.serving() if e.info.key.name == name]
+        if not versions and name == self.default:
+            raise UnavailableError("the default encoder is not loaded")
+        if not versions:
+            raise ModelNotFoundError(name)
+        return max(versions, key=lambda key: int(key.version))
+
+    @asynccontextmanager
+    async def use(self, name: str, version: str) -> AsyncIterator[Encoder]:
+        """An encoder that stays loaded until the block ends."""
+        entry = self._entries[self.find(name, version)]
+        entry.users += 1
+        try:
+            yield entry.encoder
+        finally:
+            entry.users -= 1
+            if entry.users == 0:
+                entry.unused.set()
+
+    async def retire(self, key: ModelKey, unload: Callable[[ModelKey], Awaitable[None]]) -> None:
+        """Take no new requests on a version, wait for those on it, then unload it. ModelNotLoadedError."""
+        entry = self._entries.get(key)
+        if entry is None or entry.leaving:
+            raise ModelNotLoadedError(key.name, key.version)
+        entry.leaving = True
+        while entry.users:
+            entry.unused.clear()
+            await entry.unused.wait()
+        try:
+            await unload(key)
+        finally:
+            del self._entries[key]
