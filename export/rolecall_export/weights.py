@@ -120,7 +120,7 @@ def expected_shapes(config: EncoderConfig) -> Iterator[tuple[str, tuple[int, ...
         yield "type", (config.types, hidden)
     yield "embedding_norm.weight", (hidden,)
     yield "embedding_norm.bias", (hidden,)
-    products = {name: (hidden, hidden) for name in ("query", "key", "value", "attention_output")}
+    products = dict.fromkeys(("query", "key", "value", "attention_output"), (hidden, hidden))
     products |= {"ffn_in": (ffn, hidden), "ffn_out": (hidden, ffn)}
     for layer in range(config.layers):
         for name, shape in products.items():
@@ -129,3 +129,8 @@ def expected_shapes(config: EncoderConfig) -> Iterator[tuple[str, tuple[int, ...
         for name in ("attention_norm", "ffn_norm"):
             yield f"layers.{layer}.{name}.weight", (hidden,)
             yield f"layers.{layer}.{name}.bias", (hidden,)
+
+
+def is_matrix(name: str) -> bool:
+    """Whether a tensor is the weight of a product, [out, in]; the tables and vectors are not."""
+    return name.startswith("layers.") and name.endswith(".weight") and "_norm." not in name

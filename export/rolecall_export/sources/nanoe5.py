@@ -14,7 +14,7 @@ from mmap import mmap
 
 import numpy as np
 
-from rolecall_export.weights import Q4_BLOCK, Array, EncoderConfig, EncoderWeights, Q4Matrix, expected_shapes
+from rolecall_export.weights import Q4_BLOCK, Array, EncoderConfig, EncoderWeights, Q4Matrix, expected_shapes, is_matrix
 
 MAGIC = b"E5S1"
 VERSION = 1
@@ -141,7 +141,7 @@ def _tensor(blob: bytes | mmap, entries: dict[str, _Entry], name: str, shape: tu
         raise CheckpointError(f"the checkpoint has no tensor {theirs!r}")
     if entry.offset + entry.size > len(blob):
         raise CheckpointError(f"truncated checkpoint: tensor {theirs!r} ends at {entry.offset + entry.size} of {len(blob)}")
-    if _is_matrix(name):
+    if name == "word" or is_matrix(name):
         return _q4(blob, entry, theirs, (shape[0], shape[1]))
     values = _floats(blob, entry, theirs)
     if name == "type" and values.size == shape[1]:  # one row that every type shares
@@ -168,10 +168,6 @@ def _floats(blob: bytes | mmap, entry: _Entry, name: str) -> Array:
     if entry.size != 4 * entry.count:
         raise CheckpointError(f"tensor {name!r} has {entry.size} bytes for {entry.count} float32 values")
     return np.frombuffer(blob, "<f4", entry.count, entry.offset)
-
-
-def _is_matrix(name: str) -> bool:
-    return name == "word" or (name.startswith("layers.") and name.endswith(".weight") and "_norm." not in name)
 
 
 def _file_name(name: str) -> str:

@@ -1,0 +1,164 @@
+"""The float graph of a BERT-like sentence encoder, straight from arrays.
+
+Padding is taken out at the entrance: all real tokens of a batch lie one after the other in [1, tokens, hidden], so
+nothing is computed for padding, and no row knows which batch it is in. Only attention and pooling look at more than
+one token; they run text by text in a Loop, on exactly the tokens of that text. So an embedding cannot depend on its
+neighbours or on the padding, whatever the kernels do inside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from rolecall_export.families.graph import FLOAT, INT64, MICROSOFT, GraphBuilder, tensor
+from rolecall_export.families.layout import PackedTokens
+from rolecall_export.families.pooling import TextPooling
+from rolecall_export.weights import EncoderConfig, EncoderWeights, expected_shapes, is_matrix
+
+RECIPE = "rolecall.encoder"
+"""Key under which a float graph says how to build it again."""
+
+
+class Products(Protocol):
+    """How matrix products with constant weights and look-ups in the word table are computed."""
+
+    def words(self, graph: GraphBuilder, token_ids: str) -> str:
+        """Rows of the word table for int64 [tokens]: float [tokens, hidden]."""
+        ...
+
+    def prepare(self, graph: GraphBuilder, x: str, site: str) -> str:
+        """Get an activation [1, tokens, in] ready; called once for all products that read it."""
+        ...
+
+    def product(self, graph: GraphBuilder, prepared: str, name: str) -> str:
+        """x @ weight.T + bias of the tensors `name`.weight and `name`.bias, float [1, tokens, out]."""
+        ...
+
+
+class FloatProducts:
+    """Everything in float32."""
+
+    def __init__(self, weights: EncoderWeights) -> None:
+        self._weights = weights
+
+    def words(self, graph: GraphBuilder, token_ids: str) -> str:
+        return graph.op("Gather", graph.constant("word", self._weights.dense("word")), token_ids, name="words")
+
+    def prepare(self, graph: GraphBuilder, x: str, site: str) -> str:
+        return x
+
+    def product(self, graph: GraphBuilder, prepared: str, name: str) -> str:
+        weight = np.ascontiguousarray(self._weights.dense(f"{name}.weight").T)
+        y = graph.op("MatMul", prepared, graph.constant(f"{name}.weight", weight), name=f"{name}.product")
+        return graph.op("Add", y, graph.constant(f"{name}.bias", self._weights.dense(f"{name}.bias")), name=name)
+
+
+def build(
+    weights: EncoderWeights, *, pooling: str = "mean", normalize: bool = True, products: Products | None = None
+) -> onnx.ModelProto:
+    """The graph from `input_ids` and `attention_mask`, int64 [batch, sequence], to `embedding`, float32 [batch, hidden].
+
+    Padding is at the right. `pooling` is "mean" or "cls"; embeddings get unit length with `normalize`. `products` says
+    how products are computed, in float32 unless given; the float graph can be read back with `weights_of`.
+    Method: Devlin et al. 2018 (post-norm encoder), Reimers and Gurevych 2019 (pooling).
+    """
+    pool = TextPooling(pooling, normalize=normalize)
+    plain = products is None
+    products = products or FloatProducts(weights)
+    config = weights.config
+    graph = GraphBuilder()
+    packed = PackedTokens(graph, input_ids="input_ids", attention_mask="attention_mask")
+    x = _embeddings(graph, weights, packed=packed, products=products)
+    for layer in range(config.layers):
+        x = _layer(graph, x, prefix=f"layers.{layer}", weights=weights, packed=packed, products=products)
+    graph.op("Identity", packed.reduce_texts((x,), pool, name="pooling"), name="embedding")
+    model = graph.model(
+        "encoder",
+        [tensor(name, INT64, ["batch", "sequence"]) for name in ("input_ids", "attention_mask")],
+        [tensor("embedding", FLOAT, ["batch", config.hidden_size])],
+    )
+    if plain:
+        recipe = {"config": asdict(config), "pooling": pooling, "normalize": normalize}
+        helper.set_model_props(model, {RECIPE: json.dumps(recipe)})
+    return model
+
+
+def is_ours(model: onnx.ModelProto) -> bool:
+    """Whether this is a float graph by `build`, which `rebuild` can build again in another way."""
+    return any(entry.key == RECIPE for entry in model.metadata_props)
+
+
+def weights_of(model: onnx.ModelProto) -> EncoderWeights:
+    """The weights out of a float graph by `build`. Token types are part of the position table by then."""
+    recipe = _recipe(model)
+    arrays = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    config = EncoderConfig(**recipe["config"])
+    merged = replace(config, types=0, position_offset=0, positions=config.max_tokens)
+    tensors = {name: arrays[name].T if is_matrix(name) else arrays[name] for name, _ in expected_shapes(merged)}
+    return EncoderWeights(merged, tensors)
+
+
+def rebuild(model: onnx.ModelProto, products: Callable[[EncoderWeights], Products]) -> onnx.ModelProto:
+    """The graph that `build` gave, built again with other products."""
+    recipe = _recipe(model)
+    weights = weights_of(model)
+    pooling, normalize = str(recipe["pooling"]), bool(recipe["normalize"])
+    return build(weights, pooling=pooling, normalize=normalize, products=products(weights))
+
+
+def _recipe(model: onnx.ModelProto) -> dict[str, Any]:
+    for entry in model.metadata_props:
+        if entry.key == RECIPE:
+            return dict(json.loads(entry.value))
+    raise ValueError("not a float graph of this exporter")
+
+
+def _embeddings(graph: GraphBuilder, weights: EncoderWeights, *, packed: PackedTokens, products: Products) -> str:
+    """Sum of word, position and type rows, normalized: [1, tokens, hidden]."""
+    config = weights.config
+    table = weights.dense("position")[config.position_offset :]
+    if config.types:
+        table = table + weights.dense("type")[0]  # one sentence: every token is of the first type
+    places = graph.op("Gather", graph.constant("position", table), packed.positions, name="position_rows")
+    rows = graph.op("Add", products.words(graph, packed.token_ids), places, name="rows")
+    x = graph.op("Unsqueeze", rows, graph.integers(0), name="embeddings")
+    return _normalization(graph, x, weights=weights, name="embedding_norm")
+
+
+def _layer(
+    graph: GraphBuilder, x: str, *, prefix: str, weights: EncoderWeights, packed: PackedTokens, products: Products
+) -> str:
+    heads = weights.config.heads
+
+    def attention(inner: GraphBuilder, parts: Sequence[str]) -> str:
+        return inner.op("MultiHeadAttention", *parts, num_heads=heads, domain=MICROSOFT, name="heads")
+
+    ready = products.prepare(graph, x, f"{prefix}.attention_in")
+    parts = [products.product(graph, ready, f"{prefix}.{part}") for part in ("query", "key", "value")]
+    context = packed.map_texts(parts, attention, name=f"{prefix}.attention")
+    ready = products.prepare(graph, context, f"{prefix}.context")
+    y = products.product(graph, ready, f"{prefix}.attention_output")
+    x = _normalization(graph, _sum(graph, x, y), weights=weights, name=f"{prefix}.attention_norm")
+    ready = products.prepare(graph, x, f"{prefix}.ffn_in")
+    inner_y = graph.op("Gelu", products.product(graph, ready, f"{prefix}.ffn_in"), name=f"{prefix}.gelu")
+    ready = products.prepare(graph, inner_y, f"{prefix}.ffn_hidden")
+    y = products.product(graph, ready, f"{prefix}.ffn_out")
+    return _normalization(graph, _sum(graph, x, y), weights=weights, name=f"{prefix}.ffn_norm")
+
+
+def _sum(graph: GraphBuilder, x: str, y: str) -> str:
+    """The residual. `Sum`, because ONNX Runtime fuses Add and LayerNormalization into one CPU kernel 6 times as slow."""
+    return graph.op("Sum", x, y, name="residual")
+
+
+def _normalization(graph: GraphBuilder, x: str, *, weights: EncoderWeights, name: str) -> str:
+    scale = graph.constant(f"{name}.weight", weights.dense(f"{name}.weight"))
+    shift = graph.constant(f"{name}.bias", weights.dense(f"{name}.bias"))
+    return graph.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=weights.config.eps, name=name)
