@@ -16,8 +16,8 @@ BULK_HANDICAP_SECONDS = 1.0
 """A bulk sequence yields to interactive ones that come up to this much later, and so is never starved."""
 
 MAX_PADDING_RATIO = 0.25
-"""At most this share of any row of a batch is padding; what would need more gets a batch of its own, which costs less
-where the time of a batch grows with its padded tokens."""
+"""At most this share of any row is padding for the sake of its neighbours; what would need more gets a batch of its
+own, which costs less where the time of a batch grows with its padded tokens."""
 
 BUCKET_TOKENS = 16
 """Width of a bucket."""
@@ -161,7 +161,7 @@ class BatchQueue:
                 continue
             longer = max(width, self._padded(len(sequence.ids)))
             shorter = min(shortest, len(sequence.ids))
-            if shorter < (1 - MAX_PADDING_RATIO) * longer:
+            if self._padded(shorter) < (1 - MAX_PADDING_RATIO) * longer:
                 continue
             if not self._fits(longer, len(chosen) + 1):
                 return chosen, width, True
