@@ -23,7 +23,7 @@ def require_module(name: str) -> ModuleType:
 
 
 def require_program(name: str) -> str:
-    """The path of the program `name`; where it is not installed, the test is skipped, or fails if ROLECALL_REQUIRE_ALL=1."""
+    """The path of the program `name`; where it is not installed, the test is skipped, or fails as above."""
     path = shutil.which(name)
     if path is None:
         _missing(f"needs the program {name} (make system-deps)")

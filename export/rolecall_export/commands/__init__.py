@@ -1,0 +1,1 @@
+"""The subcommands of rolecall-export, one module for each family of models."""

@@ -1,0 +1,97 @@
+"""Checkpoints on the Hugging Face hub, or in its local cache where the hub can't be reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rolecall_export.errors import ExportError
+from rolecall_export.progress import Reporter
+from rolecall_export.sources.base import Checkpoint, Identity
+from rolecall_export.sources.huggingface import (
+    FALLBACK_FILES,
+    FILES,
+    NOT_FILES,
+    PACKAGES,
+    load_folder,
+    require_hub_packages,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model of the hub at one revision (branch, tag or commit; None: its main branch)."""
+
+    name: str
+    revision: str | None
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return PACKAGES
+
+    def identify(self) -> Identity:
+        require_hub_packages()
+        return Identity(source=f"hub:{self.name}", revision=self._commit())
+
+    def load(self, reporter: Reporter) -> Checkpoint:
+        identity = self.identify()
+        with reporter.step(f"download {self.name}"), _readable_errors(self.name):
+            folder = self._download(identity.revision)
+        return load_folder(folder, identity=identity, name=self.name, reporter=reporter)
+
+    def _commit(self) -> str:
+        """The commit of the revision: asked of the hub, or of the cache when the hub does not answer."""
+        from huggingface_hub import HfApi, snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        with _readable_errors(self.name):
+            try:
+                return str(HfApi().model_info(self.name, revision=self.revision, timeout=20).sha)
+            except HfHubHTTPError:
+                raise
+            except OSError as unreachable:
+                try:
+                    cached = snapshot_download(self.name, revision=self.revision, local_files_only=True)
+                except LocalEntryNotFoundError:
+                    raise unreachable from None
+                return Path(cached).name
+
+    def _download(self, commit: str) -> Path:
+        """The checkpoint's files and no others; pickled weights only where there are no safetensors."""
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+        shown = not are_progress_bars_disabled()
+        disable_progress_bars()  # the export has its own
+        try:
+            for patterns in (FILES, FILES + FALLBACK_FILES):
+                path = snapshot_download(
+                    self.name, revision=commit, allow_patterns=list(patterns), ignore_patterns=list(NOT_FILES)
+                )
+                if any(Path(path).glob("*.safetensors")):
+                    break
+        finally:
+            if shown:
+                enable_progress_bars()
+        return Path(path)
+
+
+@contextmanager
+def _readable_errors(name: str) -> Iterator[None]:
+    """Turn what the hub's client raises into one line."""
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ExportError(f"hub model {name} asks for a login that has accepted its terms") from error
+    except RevisionNotFoundError as error:
+        raise ExportError(f"hub model {name} has no such revision") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ExportError(f"the hub has no model {name}, or it is private") from error
+    except OSError as error:
+        hint = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise ExportError(f"hub model {name}: the hub can't be reached and the cache does not hold it{hint}") from error
