@@ -14,11 +14,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from rolecall_server.engine.fake_tokenizer import PAD_TOKEN_ID, VOCABULARY_SIZE, byte_tokenizer
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-PAD_TOKEN_ID = 1
-VOCABULARY_SIZE = len(SPECIAL) + 256
 DIMENSIONS = 32
 MAX_TOKENS = 512
 
@@ -39,23 +36,10 @@ def tiny_repository(
     """
     folder = path / name / version
     folder.mkdir(parents=True)
-    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    byte_tokenizer().save(str(folder / "tokenizer.json"))
     onnx.save(tiny_graph(dimensions=dimensions, seed=seed), str(folder / "model.onnx"))
     write_manifest(folder, {"dimensions": dimensions, "max_tokens": max_tokens, **(manifest or {})})
     return path
-
-
-def tiny_tokenizer() -> Tokenizer:
-    """One token for each UTF-8 byte, between <s> and </s>."""
-    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())))}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    return tokenizer
 
 
 def tiny_graph(*, dimensions: int = DIMENSIONS, seed: int = 0) -> onnx.ModelProto:

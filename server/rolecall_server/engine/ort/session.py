@@ -1,0 +1,115 @@
+"""One model version in one ONNX Runtime session. Knows no event loop and no threads; `embed` is thread-safe."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnxruntime as ort
+
+from rolecall_server.engine.base import EmbedOutput, LoadedModel
+from rolecall_server.engine.ort.placement import RECORD_KEY, Placement, read_placement
+from rolecall_server.engine.ort.providers import AUTO, ORT_NAMES, ProviderLimits, choose, configure
+from rolecall_server.engine.padding import pad
+from rolecall_server.errors import EngineError
+from rolecall_server.repository import Artifact
+from rolecall_server.types import TokenIds
+
+INPUTS = {"input_ids": "tensor(int64)", "attention_mask": "tensor(int64)"}
+OUTPUT = "embedding"
+_WARM_UP_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How sessions run.
+
+    providers: names of providers.py, or only `auto`. intra_op_threads: threads that work on one batch, 0 for all cores.
+    spinning: pool threads wait for work by spinning (quicker by a little, burns a core). cpu_arena: keep freed
+    memory for the next batch.
+    """
+
+    providers: tuple[str, ...] = (AUTO,)
+    intra_op_threads: int = 1
+    spinning: bool = False
+    cpu_arena: bool = True
+    limits: ProviderLimits = field(default_factory=ProviderLimits)
+
+
+class OrtSession:
+    """A loaded model version. EngineError on a bad artifact, a missing provider, or a batch that failed."""
+
+    def __init__(self, artifact: Artifact, settings: SessionSettings) -> None:
+        artifact.verify()
+        self.artifact = artifact
+        wanted = choose(settings.providers, artifact.provider)
+        self._session = _create(artifact, wanted, settings=settings)
+        self.placement: Placement = read_placement(self._session, ORT_NAMES[wanted[0]])
+        self._check_signature()
+        self.warm_up()
+        self.loaded = LoadedModel(artifact.info, self.placement.provider, len(self.placement.fallbacks))
+
+    def embed(self, sequences: Sequence[TokenIds]) -> EmbedOutput:
+        """Run one batch of 1 to N sequences, each of 1 to max_tokens tokens; the numbers come back as they are."""
+        started = time.perf_counter()
+        try:
+            input_ids, attention_mask = pad(
+                sequences,
+                self.artifact.pad_token_id,
+                length_multiple=self.artifact.length_multiple,
+                max_length=self.artifact.info.max_tokens,
+            )
+            (embeddings,) = self._session.run([OUTPUT], {"input_ids": input_ids, "attention_mask": attention_mask})
+        except Exception as error:
+            # ORT has a class for each of its status codes and no common base. Its messages name nodes, shapes and at
+            # most a token id: no text.
+            raise EngineError(f"model {self.artifact.info.key}: {type(error).__name__}: {error}") from error
+        return EmbedOutput(embeddings, input_ids.size, time.perf_counter() - started)
+
+    def warm_up(self) -> None:
+        """Run a short batch: the first one allocates, and one that gives nonsense is better seen now."""
+        length = min(_WARM_UP_TOKENS, self.artifact.info.max_tokens)
+        # Id 0 is in every vocabulary.
+        embeddings = self.embed([np.zeros(length, dtype=np.int64)]).embeddings
+        expected = (1, self.artifact.info.dimensions)
+        if embeddings.shape != expected:
+            raise EngineError(f"model {self.artifact.info.key}: gives {embeddings.shape}, the manifest says {expected}")
+        if not np.isfinite(embeddings).all():
+            raise EngineError(f"model {self.artifact.info.key}: gives numbers that are not finite")
+
+    def _check_signature(self) -> None:
+        inputs = {item.name: item.type for item in self._session.get_inputs()}
+        outputs = {item.name: item.type for item in self._session.get_outputs()}
+        if inputs != INPUTS or outputs.get(OUTPUT) != "tensor(float)":
+            raise EngineError(
+                f"model {self.artifact.info.key}: the graph has inputs {inputs} and outputs {outputs}, "
+                f"not {INPUTS} and {OUTPUT}"
+            )
+
+
+def _create(artifact: Artifact, wanted: Sequence[str], *, settings: SessionSettings) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.intra_op_threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = settings.cpu_arena
+    # A pattern is kept for each shape that comes by: with free batch size and length that is a slow leak.
+    options.enable_mem_pattern = False
+    # Fatal only: what goes wrong comes as an exception, and lines of another format have no place among our logs.
+    options.log_severity_level = 4
+    options.add_session_config_entry(RECORD_KEY, "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
+    try:
+        providers = configure(options, wanted, limits=settings.limits)
+        # Without fallback: the wrapper would print the error and go on with the CPU alone.
+        session = ort.InferenceSession(str(artifact.graph), options, providers=providers, enable_fallback=False)
+    except EngineError:
+        raise
+    except Exception as error:
+        raise EngineError(f"model {artifact.info.key}: {type(error).__name__}: {error}") from error
+    missing = [name for name in wanted if ORT_NAMES[name] not in session.get_providers()]
+    if missing:
+        raise EngineError(
+            f"model {artifact.info.key}: {', '.join(missing)} could not start (driver or libraries missing?); "
+            "`rolecall doctor` tells more"
+        )
+    return session

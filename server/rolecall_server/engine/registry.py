@@ -1,0 +1,68 @@
+"""Backends by name. Each is imported only when it is asked for: `fake` needs no runtime."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rolecall_server.engine.base import Engine, HealthListener, ModelControl
+from rolecall_server.engine.fake import FakeBehaviour, FakeEngine
+from rolecall_server.errors import NotImplementedYetError
+
+
+class ControlledEngine(Engine, ModelControl, Protocol):
+    """An engine that loads and unloads models itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What the backends need to know; each takes what concerns it.
+
+    providers: `auto` or names with commas between. workers, intra_op_threads: 0 for a choice by the cores.
+    gpu_memory_bytes: None for no limit.
+    """
+
+    repository: Path
+    providers: str = "auto"
+    workers: int = 0
+    intra_op_threads: int = 0
+    gpu_memory_bytes: int | None = None
+    fake: FakeBehaviour = FakeBehaviour()
+
+
+def create_engine(backend: str, options: EngineOptions, *, on_health: HealthListener) -> ControlledEngine:
+    """An engine with nothing loaded yet. ValueError for a name that is no backend."""
+    if backend not in _BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known are {', '.join(_BACKENDS)}")
+    return _BACKENDS[backend](options, on_health)
+
+
+def _embedded(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
+    from rolecall_server.engine.embedded import EmbeddedEngine
+    from rolecall_server.engine.ort.providers import ProviderLimits, parse_providers
+    from rolecall_server.engine.ort.session import SessionSettings
+    from rolecall_server.engine.threads import split_cores
+    from rolecall_server.hardware import usable_cores
+
+    split = split_cores(usable_cores(), workers=options.workers, intra_op_threads=options.intra_op_threads)
+    settings = SessionSettings(
+        providers=parse_providers(options.providers),
+        intra_op_threads=split.intra_op_threads,
+        limits=ProviderLimits(gpu_memory_bytes=options.gpu_memory_bytes),
+    )
+    return EmbeddedEngine(options.repository, settings, workers=split.workers, on_health=on_health)
+
+
+def _fake(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
+    return FakeEngine(options.fake, on_health)
+
+
+def _triton(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
+    raise NotImplementedYetError("the triton backend is not built yet; use --backend embedded")
+
+
+_BACKENDS: dict[str, Callable[[EngineOptions, HealthListener], ControlledEngine]] = {
+    "embedded": _embedded,
+    "fake": _fake,
+    "triton": _triton,
+}
