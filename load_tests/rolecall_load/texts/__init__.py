@@ -1,0 +1,1 @@
+"""Texts of a plausible kind and of real length, made up deterministically."""

@@ -1,0 +1,147 @@
+"""English vocabulary and sentence templates."""
+
+from rolecall_load.texts.fields import Field, Language
+
+_FIELDS = (
+    Field(
+        titles=("backend developer", "platform engineer", "software architect"),
+        skills=("Python", "Go", "distributed systems", "database design", "code review", "performance tuning"),
+        tools=("PostgreSQL", "Kubernetes", "Kafka", "Terraform"),
+        duties=(
+            "design services that stay fast under heavy traffic",
+            "move a monolith to small services step by step",
+            "keep the build and release pipeline healthy",
+            "write tests before risky changes",
+            "take part in the on-call rotation",
+            "explain technical choices to product owners",
+        ),
+    ),
+    Field(
+        titles=("staff nurse", "intensive care nurse", "ward manager"),
+        skills=("patient assessment", "wound care", "medication safety", "triage", "infection control", "empathy"),
+        tools=("electronic patient records", "infusion pumps", "ventilators"),
+        duties=(
+            "plan and document the care of eight patients in a shift",
+            "prepare and give medication after a double check",
+            "talk with relatives in difficult moments",
+            "train new colleagues at the bedside",
+            "watch vital signs and call for help early",
+            "organise the roster of the ward",
+        ),
+    ),
+    Field(
+        titles=("accountant", "financial controller", "payroll specialist"),
+        skills=("month-end closing", "tax returns", "cost accounting", "budgeting", "auditing", "accuracy"),
+        tools=("SAP", "Excel", "DATEV", "Power BI"),
+        duties=(
+            "prepare the monthly and annual statements",
+            "reconcile accounts and chase open invoices",
+            "run the payroll for four hundred employees",
+            "support the auditors with complete records",
+            "compare plan and actual cost with the departments",
+            "bring the approval of travel expenses online",
+        ),
+    ),
+    Field(
+        titles=("warehouse supervisor", "logistics planner", "forklift driver"),
+        skills=("inventory control", "route planning", "customs papers", "safety at work", "shift planning"),
+        tools=("a warehouse management system", "handheld scanners", "reach trucks"),
+        duties=(
+            "receive goods and check them against the delivery note",
+            "plan loading so that trucks leave on time",
+            "count stock every quarter and explain differences",
+            "pack orders for shops and private customers",
+            "reduce the way that pickers have to walk",
+            "lead a team of twelve in two shifts",
+        ),
+    ),
+    Field(
+        titles=("primary school teacher", "mathematics teacher", "special needs educator"),
+        skills=("lesson planning", "classroom management", "assessment", "differentiation", "patience"),
+        tools=("interactive whiteboards", "a learning platform", "picture cards"),
+        duties=(
+            "teach classes of twenty-five pupils",
+            "adapt material to pupils with different needs",
+            "talk with parents about progress and worries",
+            "organise the yearly project week",
+            "mark homework and give useful feedback",
+            "work with social workers and psychologists",
+        ),
+    ),
+    Field(
+        titles=("sales representative", "key account manager", "shop assistant"),
+        skills=("negotiation", "product presentation", "customer care", "forecasting", "complaint handling"),
+        tools=("Salesforce", "a cash register", "video calls"),
+        duties=(
+            "win new customers in the region",
+            "look after thirty existing accounts",
+            "prepare offers and follow them up",
+            "present new products at trade fairs",
+            "advise customers and find what they need",
+            "pass what customers say on to development",
+        ),
+    ),
+    Field(
+        titles=("mechanical engineer", "maintenance technician", "welder"),
+        skills=("technical drawing", "hydraulics", "fault finding", "material testing", "lean production"),
+        tools=("SolidWorks", "a CNC lathe", "measuring machines"),
+        duties=(
+            "construct parts and assemblies for packaging machines",
+            "service pumps, gearboxes and conveyor belts",
+            "find the cause of a standstill and remove it",
+            "test prototypes and write the report",
+            "weld steel frames to drawing",
+            "agree on delivery dates with suppliers",
+        ),
+    ),
+    Field(
+        titles=("head chef", "restaurant manager", "hotel receptionist"),
+        skills=("menu planning", "food hygiene", "guest relations", "calculation", "languages"),
+        tools=("a booking system", "a combi steamer", "stock sheets"),
+        duties=(
+            "cook a changing lunch menu with seasonal produce",
+            "welcome guests and solve their problems",
+            "plan staff for weekends and holidays",
+            "keep food cost within the budget",
+            "train apprentices in the kitchen",
+            "check deliveries for quality and temperature",
+        ),
+    ),
+)
+
+ENGLISH = Language(
+    fields=_FIELDS,
+    companies=("Northlight", "Harbour & Sons", "Velta", "Green Mile", "Oakfield", "Brightwater", "Tessera", "Kiln"),
+    cities=("Leeds", "Dublin", "Hamburg", "Rotterdam", "Lyon", "Turin", "Porto", "Toronto"),
+    results=(
+        "which saved about {percent} percent of the cost",
+        "and the number of complaints fell by {percent} percent",
+        "which made the work of {count} colleagues easier",
+        "and the project was finished {count} weeks early",
+        "although the team had {count} open positions",
+    ),
+    degrees=("a bachelor's degree", "a master's degree", "a completed apprenticeship", "a college diploma"),
+    resume=(
+        "I have worked as a {title} at {company} in {city} for {years} years.",
+        "My main task there was to {duty}.",
+        "In addition I had to {duty}, {result}.",
+        "I am proficient in {skill} and {skill2}.",
+        "Every day I use {tool}, and I have taught it to others.",
+        "Before that I was with {company} in {city}, where I learned to {duty}.",
+        "I hold {degree} and took further courses in {skill}.",
+        "My colleagues value my {skill} and that I can {duty2}.",
+        "I am looking for a position as a {title} in {city} or nearby.",
+    ),
+    job=(
+        "{company} is looking for a {title} in {city}.",
+        "You will {duty}.",
+        "Together with the team you {duty}, {result}.",
+        "You bring at least {years} years of experience in {skill}.",
+        "Sound knowledge of {skill} and {tool} is required.",
+        "Experience with {tool} is an advantage.",
+        "You have {degree} or a comparable qualification.",
+        "It will also be part of your work to {duty2}.",
+        "We offer flexible hours, {count} days of leave and a budget for training in {skill2}.",
+    ),
+    mark="Reference {mark}.",
+)

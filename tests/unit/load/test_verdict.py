@@ -1,0 +1,72 @@
+import pytest
+from rolecall_load.outcomes import Refusal
+from rolecall_load.recorder import Recorder
+from rolecall_load.verdict import judge_overload, passed, right_refusal
+
+from tests.unit.load.test_recorder import answered, refused
+
+FULL = Refusal("RESOURCE_EXHAUSTED", retry_info=True)
+
+
+def summary_of(*outcomes):
+    recorder = Recorder(deadline=1.0)
+    for outcome in outcomes:
+        recorder.record(outcome)
+    return recorder.summary(seconds=1.0)
+
+
+def verdicts(summary, *, capacity=10.0, queue_tokens=100.0, queue_limit=200):
+    checks = judge_overload(summary, capacity=capacity, queue_tokens=queue_tokens, queue_limit=queue_limit)
+    return {check.name: check.passed for check in checks}, passed(checks)
+
+
+def test_a_server_that_does_right_passes():
+    names, good = verdicts(summary_of(*[answered()] * 9, refused(FULL)))
+    assert good
+    assert set(names.values()) == {True}
+
+
+def test_goodput_below_nine_tenths_fails():
+    names, good = verdicts(summary_of(*[answered()] * 8))
+    assert not good
+    assert names["goodput"] is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "right"),
+    [
+        (FULL, True),
+        (Refusal("RESOURCE_EXHAUSTED"), False),
+        (Refusal("DEADLINE_EXCEEDED", reason="SHED_BEFORE_DEADLINE"), True),
+        (Refusal("DEADLINE_EXCEEDED", local=True), False),
+        (Refusal("UNAVAILABLE", retry_info=True), False),
+        (Refusal("UNKNOWN"), False),
+    ],
+)
+def test_which_refusals_are_right(kind, right):
+    assert right_refusal(kind) is right
+    names, good = verdicts(summary_of(*[answered()] * 10, refused(kind)))
+    assert names["refusals"] is right
+    assert good is right
+
+
+def test_queue_above_its_limit_fails_and_an_unknown_one_is_not_decided():
+    summary = summary_of(*[answered()] * 10)
+    assert verdicts(summary, queue_tokens=201.0)[0]["queue"] is False
+    assert verdicts(summary, queue_tokens=200.0)[0]["queue"] is True
+    names, good = verdicts(summary, queue_tokens=None)
+    assert names["queue"] is None
+    assert good
+    assert verdicts(summary, queue_limit=0)[0]["queue"] is None
+
+
+def test_items_that_failed_inside_answers_fail():
+    assert verdicts(summary_of(*[answered()] * 10, answered(failed=2)))[0]["items"] is False
+
+
+def test_a_client_that_lags_decides_nothing():
+    assert verdicts(summary_of(*[answered(lag=0.2)] * 10))[0]["client"] is None
+
+
+def test_no_capacity_fails():
+    assert not verdicts(summary_of(), capacity=0.0)[1]
