@@ -72,6 +72,23 @@ class Q4Matrix:
         if self.packed.dtype != np.uint8 or self.scales.dtype != np.float16:
             raise ValueError(f"Q4_0 is uint8 with float16 scales, not {self.packed.dtype} with {self.scales.dtype}")
 
+    @classmethod
+    def quantize(cls, matrix: Array) -> Q4Matrix:
+        """Round a float32 [rows, columns] to Q4_0: the largest weight of a block, by magnitude, becomes -8 steps.
+
+        A matrix that was dequantized from Q4_0 comes back unchanged, since its largest weights are -8 steps already.
+        """
+        rows, columns = matrix.shape
+        if columns % Q4_BLOCK:
+            raise ValueError(f"rows of {columns} weights do not divide into blocks of {Q4_BLOCK}")
+        blocks = matrix.reshape(rows, columns // Q4_BLOCK, Q4_BLOCK)
+        places = np.abs(blocks).argmax(axis=-1, keepdims=True)
+        scales = (np.take_along_axis(blocks, places, axis=-1)[..., 0] / -Q4_ZERO_POINT).astype(np.float16)
+        steps = scales.astype(np.float32)[..., None]
+        nibbles = np.rint(np.divide(blocks, steps, out=np.zeros_like(blocks), where=steps != 0)) + Q4_ZERO_POINT
+        nibbles = np.clip(nibbles, 0, 15).astype(np.uint8)
+        return cls(nibbles[..., 0::2] | nibbles[..., 1::2] << 4, scales)
+
     @property
     def shape(self) -> tuple[int, int]:
         rows, blocks = self.scales.shape

@@ -10,20 +10,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from rolecall_export.families.folding import fold_biases
 from rolecall_export.families.graph import FLOAT, INT64, MICROSOFT, GraphBuilder, tensor
 from rolecall_export.families.layout import PackedTokens
 from rolecall_export.families.pooling import TextPooling
-from rolecall_export.weights import EncoderConfig, EncoderWeights, expected_shapes, is_matrix
+from rolecall_export.weights import Array, EncoderConfig, EncoderWeights, expected_shapes, is_matrix
 
 RECIPE = "rolecall.encoder"
 """Key under which a float graph says how to build it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    """An activation as products read it, [1, tokens, in]: a value of the graph and, quantized, what belongs to it."""
+
+    value: str
+    scale: str = ""
+    """Float [1, tokens, 1]."""
+    zero_point: str = ""
 
 
 class Products(Protocol):
@@ -33,11 +44,11 @@ class Products(Protocol):
         """Rows of the word table for int64 [tokens]: float [tokens, hidden]."""
         ...
 
-    def prepare(self, graph: GraphBuilder, x: str, site: str) -> str:
-        """Get an activation [1, tokens, in] ready; called once for all products that read it."""
+    def prepare(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False) -> Activation:
+        """Get float [1, tokens, in] ready for the products that read it."""
         ...
 
-    def product(self, graph: GraphBuilder, prepared: str, name: str) -> str:
+    def product(self, graph: GraphBuilder, x: Activation, *, name: str) -> str:
         """x @ weight.T + bias of the tensors `name`.weight and `name`.bias, float [1, tokens, out]."""
         ...
 
@@ -51,17 +62,26 @@ class FloatProducts:
     def words(self, graph: GraphBuilder, token_ids: str) -> str:
         return graph.op("Gather", graph.constant("word", self._weights.dense("word")), token_ids, name="words")
 
-    def prepare(self, graph: GraphBuilder, x: str, site: str) -> str:
-        return x
+    def prepare(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False) -> Activation:
+        return Activation(value=x)
 
-    def product(self, graph: GraphBuilder, prepared: str, name: str) -> str:
+    def product(self, graph: GraphBuilder, x: Activation, *, name: str) -> str:
         weight = np.ascontiguousarray(self._weights.dense(f"{name}.weight").T)
-        y = graph.op("MatMul", prepared, graph.constant(f"{name}.weight", weight), name=f"{name}.product")
-        return graph.op("Add", y, graph.constant(f"{name}.bias", self._weights.dense(f"{name}.bias")), name=name)
+        y = graph.op("MatMul", x.value, graph.constant(f"{name}.weight", weight), name=f"{name}.product")
+        return biased(graph, y, bias=self._weights.dense(f"{name}.bias"), name=name)
+
+
+def biased(graph: GraphBuilder, y: str, *, bias: Array, name: str) -> str:
+    """y + bias; nothing at all where the bias is zero."""
+    return graph.op("Add", y, graph.constant(f"{name}.bias", bias), name=name) if bias.any() else y
 
 
 def build(
-    weights: EncoderWeights, *, pooling: str = "mean", normalize: bool = True, products: Products | None = None
+    weights: EncoderWeights,
+    *,
+    pooling: str = "mean",
+    normalize: bool = True,
+    products: Callable[[EncoderWeights], Products] = FloatProducts,
 ) -> onnx.ModelProto:
     """The graph from `input_ids` and `attention_mask`, int64 [batch, sequence], to `embedding`, float32 [batch, hidden].
 
@@ -70,21 +90,21 @@ def build(
     Method: Devlin et al. 2018 (post-norm encoder), Reimers and Gurevych 2019 (pooling).
     """
     pool = TextPooling(pooling, normalize=normalize)
-    plain = products is None
-    products = products or FloatProducts(weights)
+    weights = fold_biases(weights)
+    computed = products(weights)
     config = weights.config
     graph = GraphBuilder()
     packed = PackedTokens(graph, input_ids="input_ids", attention_mask="attention_mask")
-    x = _embeddings(graph, weights, packed=packed, products=products)
+    x = _embeddings(graph, weights, packed=packed, products=computed)
     for layer in range(config.layers):
-        x = _layer(graph, x, prefix=f"layers.{layer}", weights=weights, packed=packed, products=products)
+        x = _layer(graph, x, prefix=f"layers.{layer}", weights=weights, packed=packed, products=computed)
     graph.op("Identity", packed.reduce_texts((x,), pool, name="pooling"), name="embedding")
     model = graph.model(
         "encoder",
         [tensor(name, INT64, ["batch", "sequence"]) for name in ("input_ids", "attention_mask")],
         [tensor("embedding", FLOAT, ["batch", config.hidden_size])],
     )
-    if plain:
+    if products is FloatProducts:
         recipe = {"config": asdict(config), "pooling": pooling, "normalize": normalize}
         helper.set_model_props(model, {RECIPE: json.dumps(recipe)})
     return model
@@ -101,7 +121,10 @@ def weights_of(model: onnx.ModelProto) -> EncoderWeights:
     arrays = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
     config = EncoderConfig(**recipe["config"])
     merged = replace(config, types=0, position_offset=0, positions=config.max_tokens)
-    tensors = {name: arrays[name].T if is_matrix(name) else arrays[name] for name, _ in expected_shapes(merged)}
+    tensors = {}
+    for name, shape in expected_shapes(merged):
+        array = arrays.get(name, np.zeros(shape, np.float32))  # zero biases are not in the graph
+        tensors[name] = array.T if is_matrix(name) else array
     return EncoderWeights(merged, tensors)
 
 
@@ -110,7 +133,7 @@ def rebuild(model: onnx.ModelProto, products: Callable[[EncoderWeights], Product
     recipe = _recipe(model)
     weights = weights_of(model)
     pooling, normalize = str(recipe["pooling"]), bool(recipe["normalize"])
-    return build(weights, pooling=pooling, normalize=normalize, products=products(weights))
+    return build(weights, pooling=pooling, normalize=normalize, products=products)
 
 
 def _recipe(model: onnx.ModelProto) -> dict[str, Any]:
@@ -140,16 +163,14 @@ def _layer(
     def attention(inner: GraphBuilder, parts: Sequence[str]) -> str:
         return inner.op("MultiHeadAttention", *parts, num_heads=heads, domain=MICROSOFT, name="heads")
 
-    ready = products.prepare(graph, x, f"{prefix}.attention_in")
-    parts = [products.product(graph, ready, f"{prefix}.{part}") for part in ("query", "key", "value")]
+    ready = products.prepare(graph, x)
+    parts = [products.product(graph, ready, name=f"{prefix}.{part}") for part in ("query", "key", "value")]
     context = packed.map_texts(parts, attention, name=f"{prefix}.attention")
-    ready = products.prepare(graph, context, f"{prefix}.context")
-    y = products.product(graph, ready, f"{prefix}.attention_output")
+    y = products.product(graph, products.prepare(graph, context), name=f"{prefix}.attention_output")
     x = _normalization(graph, _sum(graph, x, y), weights=weights, name=f"{prefix}.attention_norm")
-    ready = products.prepare(graph, x, f"{prefix}.ffn_in")
-    inner_y = graph.op("Gelu", products.product(graph, ready, f"{prefix}.ffn_in"), name=f"{prefix}.gelu")
-    ready = products.prepare(graph, inner_y, f"{prefix}.ffn_hidden")
-    y = products.product(graph, ready, f"{prefix}.ffn_out")
+    hidden = products.product(graph, products.prepare(graph, x), name=f"{prefix}.ffn_in")
+    ready = products.prepare(graph, graph.op("Gelu", hidden, name=f"{prefix}.gelu"), after_gelu=True)
+    y = products.product(graph, ready, name=f"{prefix}.ffn_out")
     return _normalization(graph, _sum(graph, x, y), weights=weights, name=f"{prefix}.ffn_norm")
 
 
