@@ -11,6 +11,7 @@ import onnx
 
 from rolecall_export import manifest as manifests
 from rolecall_export import tools, verification_set, verify
+from rolecall_export.errors import ExportError
 from rolecall_export.manifest import Manifest
 from rolecall_export.presets import Preset
 from rolecall_export.progress import Reporter
@@ -74,8 +75,9 @@ def published(source: Source, preset: Preset, *, target: Target, overrides: Over
     if found is None or found.preset != preset.name or found.tools != tools.versions(source.packages):
         return None
     identity = source.identify()
+    whole = (target.folder.path / "config.pbtxt").is_file() and manifests.describe(folder) == found.files
     same = (found.source, found.revision) == (identity.source, identity.revision) and overrides.agree(found)
-    return found if same and manifests.describe(folder) == found.files else None
+    return found if same and whole else None
 
 
 def export_encoder(
@@ -135,10 +137,17 @@ def _build(checkpoint: Checkpoint, preset: Preset, *, staged: Path, reporter: Re
         reference = Path(folder) / "float.onnx"
         with reporter.step(f"convert to {preset.name}"):
             save(checkpoint.model, reference)
-            converted = preset.convert(checkpoint.model)
+            converted = _convert(checkpoint.model, preset)
             save(converted, staged / "model.onnx")
         measured = _verify(checkpoint, preset, graphs=(reference, staged / "model.onnx"), reporter=reporter)
     return next(each.version for each in converted.opset_import if each.domain in ("", "ai.onnx")), measured
+
+
+def _convert(model: onnx.ModelProto, preset: Preset) -> onnx.ModelProto:
+    try:
+        return preset.convert(model)
+    except ValueError as error:
+        raise ExportError(f"preset {preset.name} can't convert this model: {error}") from error
 
 
 def _verify(
@@ -164,9 +173,13 @@ def _verify(
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write the graph as one file, or with its weights in a second one, `<path>.data`, where they exceed 2 GiB."""
+    """Write the graph as one file, or with its weights in a second one, `<path>.data`, where they exceed 2 GiB.
+
+    Leaves the graph as it was.
+    """
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if size < _PROTOBUF_LIMIT:
         onnx.save_model(model, path)
     else:
         onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
+        onnx.load_external_data_for_model(model, str(path.parent))  # saving has taken them out

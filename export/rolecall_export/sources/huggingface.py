@@ -30,7 +30,7 @@ FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md")
 """What a checkpoint is made of."""
 FALLBACK_FILES = ("pytorch_model*.bin",)
 """Its weights where it has no safetensors."""
-NOT_FILES = ("onnx/*", "openvino/*", "*/.*")
+NOT_FILES = ("onnx/*", "openvino/*")
 """Conversions by others, which many hub repositories carry beside the checkpoint."""
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "mpnet")
 """Their first position is pad + 1."""
@@ -141,16 +141,19 @@ def _export_backbone(folder: Path, name: str) -> onnx.ModelProto:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the tracer's and the libraries' notes, which say nothing to a user, off the terminal."""
-    from transformers.utils import logging
+    import optimum.utils.logging
+    import transformers.utils.logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
+    levels = [(module, module.get_verbosity()) for module in (optimum.utils.logging, transformers.utils.logging)]
     try:
+        for module, _ in levels:
+            module.set_verbosity_error()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)
+        for module, level in levels:
+            module.set_verbosity(level)
 
 
 def _tokenizer_json(tokenizer: PreTrainedTokenizerFast, *, lowercase: bool) -> str:
@@ -188,8 +191,12 @@ def checkpoint_files(folder: Path) -> list[Path]:
     found = {path for pattern in FILES for path in folder.rglob(pattern)}
     if not any(path.suffix == ".safetensors" for path in found):
         found |= {path for pattern in FALLBACK_FILES for path in folder.rglob(pattern)}
-    names = {path: path.relative_to(folder) for path in found if path.is_file()}
-    return sorted(path for path, name in names.items() if not any(name.match(pattern) for pattern in NOT_FILES))
+    return sorted(path for path in found if path.is_file() and _belongs(path.relative_to(folder)))
+
+
+def _belongs(name: Path) -> bool:
+    hidden = any(part.startswith(".") for part in name.parts)
+    return not hidden and not any(name.match(pattern) for pattern in NOT_FILES)
 
 
 def _content_hash(folder: Path) -> str:

@@ -29,7 +29,7 @@ def resolve(text: str, *, cache: Path, revision: str | None = None) -> Source:
     if text.startswith(_PYPI):
         _refuse_revision(revision)
         return _packaged(text.removeprefix(_PYPI), cache)
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         _refuse_revision(revision)
         return LocalFolder(Path(text))
     if _HUB_ID.fullmatch(text):
