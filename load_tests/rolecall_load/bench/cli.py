@@ -1,0 +1,36 @@
+"""Command line: `rolecall-bench quality`, `invariance` and `speed`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from rolecall_load.bench import invariance_command, quality_command
+from rolecall_load.errors import LoadError
+
+_COMMANDS = (quality_command, invariance_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done and good, 1 a limit was not kept, 2 the bench could not be run."""
+    parser = argparse.ArgumentParser(prog="rolecall-bench", description="Measures a Rolecall server.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        code: int = options.command(options, console)
+        return code
+    except LoadError as error:
+        console.print(f"rolecall-bench: {error}", style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
