@@ -1,5 +1,10 @@
-"""Generate the stubs beside the protos; with --check, only say whether the committed ones are fresh."""
+"""Generate the stubs beside the protos.
 
+--check only says whether the committed ones are fresh. --googleapis DIR only puts google/rpc/*.proto, which ours import
+and buf wants as files, under DIR.
+"""
+
+import argparse
 import filecmp
 import shutil
 import sys
@@ -39,7 +44,20 @@ def stubs(folder: Path) -> dict[str, Path]:
     return {str(path.relative_to(folder)): path for path in found}
 
 
+def copy_googleapis(target: Path) -> None:
+    folder = target / "google" / "rpc"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(str(resources.files("google.rpc") / "status.proto"), folder)
+
+
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--googleapis", type=Path)
+    arguments = parser.parse_args()
+    if arguments.googleapis:
+        copy_googleapis(arguments.googleapis)
+        return 0
     with tempfile.TemporaryDirectory() as name:
         fresh_folder = Path(name)
         generate(fresh_folder)
@@ -51,7 +69,7 @@ def main() -> int:
             or path not in committed
             or not filecmp.cmp(fresh[path], committed[path], shallow=False)
         )
-        if "--check" in sys.argv[1:]:
+        if arguments.check:
             for path in stale:
                 print(f"stale stub: proto/{path} (run `make proto`)")
             return 1 if stale else 0

@@ -92,7 +92,7 @@ def examine(repository: Path, providers: str) -> Report:
         report.problems.append(f"ONNX Runtime can't be imported ({error}): {hint}")
     except EngineError as error:
         report.problems.append(error.message)
-    keys = ModelRepository(repository).keys()
+    keys = ModelRepository(repository).versions()
     if not keys:
         report.problems.append(f"{repository} holds no model: `rolecall-export encoder` writes one")
     for key in keys:

@@ -52,7 +52,7 @@ class ModelRepository:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def keys(self) -> list[ModelKey]:
+    def versions(self) -> list[ModelKey]:
         """All versions, by name, oldest first."""
         found = [
             ModelKey(manifest.parent.parent.name, manifest.parent.name)
@@ -62,7 +62,7 @@ class ModelRepository:
         return sorted(found, key=lambda key: (key.name, int(key.version)))
 
     def latest(self, name: str) -> ModelKey:
-        versions = [key for key in self.keys() if key.name == name]
+        versions = [key for key in self.versions() if key.name == name]
         if not versions:
             raise ModelNotFoundError(name)
         return versions[-1]
@@ -73,7 +73,7 @@ class ModelRepository:
 
     def artifact(self, key: ModelKey) -> Artifact:
         """Read one manifest. ModelNotFoundError; EngineError when it can't be understood."""
-        if key not in self.keys():
+        if key not in self.versions():
             raise ModelNotFoundError(key.name, key.version)
         folder = self.root / key.name / key.version
         try:

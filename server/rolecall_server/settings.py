@@ -1,11 +1,12 @@
 """The only reader of the environment and of flags. Everything else gets the few values it needs."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rolecall_server.hardware import usable_cores
 
 
 class Settings(BaseSettings):
@@ -22,7 +23,7 @@ class Settings(BaseSettings):
         cli_hide_none_type=True,
     )
 
-    backend: Literal["embedded", "fake"] = Field("embedded", description="what runs the models")
+    backend: Literal["embedded", "fake", "triton"] = Field("embedded", description="what runs the models")
     model_repository: Path = Field(Path("model_repository"), description="folder of models, as the export writes it")
     model_version: str = Field("", description="version of the encoder to load; the newest where empty")
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -59,8 +60,3 @@ class Settings(BaseSettings):
 
     def tokenization_threads(self) -> int:
         return self.tokenization_workers or max(1, usable_cores() // 2)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0))

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rolecall_server.batching.admission import Throughput
 from rolecall_server.batching.jobs import Job, Outcome
@@ -34,6 +35,7 @@ class Batcher:
     ) -> None:
         self.throughput = Throughput(engine.info.parallelism)
         self._runner = BatchRunner(engine, throughput=self.throughput, observer=observer, clock=clock)
+        self._engine = engine
         self._limits = limits
         self._observer = observer
         self._on_failure = on_failure
@@ -73,7 +75,7 @@ class Batcher:
             raise UnavailableError(self._refusal)
         now = self._clock()
         job = Job(sequences, context, now=now)
-        queue = self._queues.setdefault(model, BatchQueue(self._limits))
+        queue = self._queue(model)
         queue.note_arrival(now)
         for sequence in job.sequences:
             queue.push(sequence)
@@ -92,6 +94,12 @@ class Batcher:
     def forget(self, model: ModelKey) -> None:
         """Drop the queue of a version that was unloaded; nothing may be waiting in it."""
         self._queues.pop(model, None)
+
+    def _queue(self, model: ModelKey) -> BatchQueue:
+        if model not in self._queues:
+            multiple = self._engine.info.length_multiple
+            self._queues[model] = BatchQueue(replace(self._limits, length_multiple=multiple))
+        return self._queues[model]
 
     async def _dispatch_forever(self) -> None:
         loop = asyncio.get_running_loop()

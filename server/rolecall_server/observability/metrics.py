@@ -56,7 +56,7 @@ class Metrics:
     def on_rpc_started(self, method: str) -> None:
         self._inflight.inc()
 
-    def on_rpc_done(self, method: str, code: str, seconds: float) -> None:
+    def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None:
         self._inflight.dec()
         self._requests.labels(method, code).inc()
         self._request_seconds.labels(method).observe(seconds)

@@ -58,18 +58,15 @@ class Shared:
     admission: Admission
     tokenization: Executor
     observer: Observer
-    tokenization_workers: int
     clock: Callable[[], float] = time.monotonic
 
 
 class Encoder:
     """One loaded version of one encoder."""
 
-    def __init__(self, info: ModelInfo, tokenizer: Tokenizer, *, prefixes: Mapping[str, str], shared: Shared) -> None:
-        """prefixes: what the tokenizer puts before a text, by the value of its TextKind."""
+    def __init__(self, info: ModelInfo, tokenizer: Tokenizer, *, shared: Shared) -> None:
         self.info = info
         self._tokenizer = tokenizer
-        self._prefixes = prefixes
         self._shared = shared
         self._flights: Flights[CachedEmbedding | RolecallError] = Flights()
 
@@ -101,7 +98,7 @@ class Encoder:
         return [self._answer(known[key], key not in fresh, text) for key, text in zip(keys, texts, strict=True)]
 
     def _key(self, text: Text, truncation: Truncation) -> bytes:
-        prefix = self._prefixes.get(text.kind.value, "")
+        prefix = self._tokenizer.prefix(text.kind)
         return content_key(text.content, weights_hash=self.info.weights_hash, prefix=prefix, truncation=truncation)
 
     def _answer(self, found: CachedEmbedding | RolecallError, hit: bool, text: Text) -> Encoded | RolecallError:

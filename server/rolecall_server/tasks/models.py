@@ -25,10 +25,10 @@ class ListedModel:
     state: ModelState
 
 
-class Shelf(Protocol):
-    """Where versions come from: a model repository on disk, or the made-up one of the fake engine."""
+class Versions(Protocol):
+    """What lists versions, loaded or not."""
 
-    def keys(self) -> list[ModelKey]: ...
+    def versions(self) -> list[ModelKey]: ...
 
     def latest(self, name: str) -> ModelKey: ...
 
@@ -41,7 +41,7 @@ class ModelTask:
     def __init__(
         self,
         *,
-        shelf: Shelf,
+        shelf: Versions,
         catalog: EncoderCatalog,
         control: ModelControl,
         batcher: Batcher,
@@ -61,7 +61,7 @@ class ModelTask:
         states = {e.info.key: ModelState.READY for e in self._catalog.serving()}
         states.update({e.info.key: ModelState.UNLOADING for e in self._catalog.leaving()})
         loaded = {e.info.key: e.info for e in (*self._catalog.serving(), *self._catalog.leaving())}
-        keys = sorted({*self._shelf.keys(), *loaded}, key=lambda key: (key.name, int(key.version)))
+        keys = sorted({*self._shelf.versions(), *loaded}, key=lambda key: (key.name, int(key.version)))
         return tuple(
             ListedModel(loaded.get(key) or self._shelf.info(key), states.get(key, ModelState.AVAILABLE)) for key in keys
         )

@@ -1,0 +1,214 @@
+"""The composition root: what is made of what, and the one story of how the server starts and stops."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from rolecall_server.batching.admission import Admission, AdmissionLimits
+from rolecall_server.batching.batcher import Batcher
+from rolecall_server.batching.policy import BatchLimits
+from rolecall_server.cache.embedding_cache import EmbeddingCache
+from rolecall_server.engine.registry import ControlledEngine, EngineOptions, create_engine
+from rolecall_server.observability.metrics import Metrics
+from rolecall_server.observability.rpc_log import RpcHearers, RpcLog
+from rolecall_server.settings import Settings
+from rolecall_server.shelves import Shelf, open_shelf
+from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.embed import EmbedTask
+from rolecall_server.tasks.encoder import Shared
+from rolecall_server.tasks.match import MatchTask
+from rolecall_server.tasks.models import ModelTask
+from rolecall_server.transport.limits import ServerFacts, ServerLimits
+from rolecall_server.transport.server import BindError, GrpcServer, ServerOptions
+from rolecall_server.transport.services import contract_services
+from rolecall_server.types import ModelKey
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ENCODER = "encoder"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that serves: where it listens, and the event that stops it as SIGTERM does."""
+
+    grpc_port: int
+    metrics_port: int
+    stop: asyncio.Event
+
+
+class Health:
+    """SERVING only while the server has started, does not drain, and the engine is well. Owned by the event loop."""
+
+    def __init__(self) -> None:
+        self._listener: Callable[[bool], None] = lambda serving: None
+        self._started = self._draining = self._engine = False
+
+    def tell(self, listener: Callable[[bool], None]) -> None:
+        self._listener = listener
+
+    def engine_changed(self, serving: bool, reason: str) -> None:
+        level = logging.INFO if serving or self._draining else logging.ERROR
+        log.log(level, "engine health changed", extra={"serving": serving, "reason": reason})
+        self._engine = serving
+        self._announce()
+
+    def started(self) -> None:
+        self._started = True
+        self._announce()
+
+    def drain(self) -> None:
+        self._draining = True
+        self._announce()
+
+    def _announce(self) -> None:
+        self._listener(self._started and self._engine and not self._draining)
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[Running], None] = lambda running: None) -> None:
+    """Run until SIGTERM, SIGINT or `Running.stop`.
+
+    Up: metrics, engine, port (health says NOT_SERVING), model, batcher, admission, SERVING. Down: NOT_SERVING, the
+    drain delay, no new requests, the accepted ones end, then the rest in reverse. Raises what makes a start
+    impossible: EngineError (bad artifact), ModelNotFoundError, BindError.
+    """
+    health = Health()
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        registry = CollectorRegistry()
+        metrics = Metrics(registry)
+        metrics_port = _serve_metrics(settings, registry, stack)
+        engine = create_engine(settings.backend, _engine_options(settings), on_health=health.engine_changed)
+        stack.push_async_callback(engine.close)
+        parts = _assemble(settings, engine, metrics=metrics, health=health, stack=stack)
+        port = await parts.server.start()
+        health.tell(parts.server.health.set_serving)
+        stack.push_async_callback(_drain, settings, health, parts)
+        await parts.models.load_key(_version_to_load(settings, parts.shelf))
+        parts.batcher.start()
+        parts.admission.open()
+        health.started()
+        log.info("serving", extra={"address": f"{settings.host}:{port}", "metrics_port": metrics_port})
+        on_ready(Running(port, metrics_port, stop))
+        await stop.wait()
+        log.info("stopping")
+    log.info("stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    server: GrpcServer
+    admission: Admission
+    batcher: Batcher
+    models: ModelTask
+    shelf: Shelf
+
+
+def _assemble(
+    settings: Settings, engine: ControlledEngine, *, metrics: Metrics, health: Health, stack: AsyncExitStack
+) -> _Parts:
+    """Everything between the port and the engine."""
+    shelf = open_shelf(settings.backend, settings.model_repository)
+    admission = Admission(AdmissionLimits(settings.max_concurrent_requests, settings.max_queue_tokens), metrics)
+    limits = BatchLimits(
+        max_tokens=min(settings.max_batch_tokens, engine.info.preferred_batch_tokens),
+        max_sequences=settings.max_batch_requests,
+        max_delay=settings.max_queue_delay_us / 1e6,
+    )
+    batcher = Batcher(engine, limits=limits, observer=metrics, on_failure=lambda reason: health.drain())
+    stack.push_async_callback(batcher.close)
+    tokenization = ThreadPoolExecutor(settings.tokenization_threads(), "tokenize")
+    stack.callback(tokenization.shutdown)
+    cache = EmbeddingCache(settings.embedding_cache_mb << 20, metrics)
+    shared = Shared(batcher=batcher, cache=cache, admission=admission, tokenization=tokenization, observer=metrics)
+    catalog = EncoderCatalog(DEFAULT_ENCODER, lambda key: key in shelf.versions())
+    models = ModelTask(
+        shelf=shelf,
+        catalog=catalog,
+        control=engine,
+        batcher=batcher,
+        make_encoder=lambda loaded: shelf.encoder(loaded.info, shared),
+        observer=metrics,
+        allow_control=settings.allow_model_control,
+    )
+    facts = ServerFacts(version("rolecall"), settings.backend, _limits(settings))
+    services = contract_services(
+        match=MatchTask(catalog, metrics), embed=EmbedTask(catalog), models=models, gate=admission, facts=facts
+    )
+    options = ServerOptions(settings.host, settings.port, facts.limits)
+    server = GrpcServer(services, options, observer=RpcHearers([metrics, RpcLog()]))
+    return _Parts(server, admission, batcher, models, shelf)
+
+
+async def _drain(settings: Settings, health: Health, parts: _Parts) -> None:
+    health.drain()
+    await asyncio.sleep(settings.drain_delay_secs)
+    parts.admission.close("the server is shutting down")
+    await parts.server.stop(settings.exit_timeout_secs)
+
+
+def _version_to_load(settings: Settings, shelf: Shelf) -> ModelKey:
+    if settings.model_version:
+        return ModelKey(DEFAULT_ENCODER, settings.model_version)
+    return shelf.latest(DEFAULT_ENCODER)
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    return EngineOptions(
+        repository=settings.model_repository,
+        providers=settings.providers,
+        workers=settings.engine_workers,
+        intra_op_threads=settings.intra_op_threads,
+        gpu_memory_bytes=settings.gpu_memory_limit_mb << 20 or None,
+    )
+
+
+def _limits(settings: Settings) -> ServerLimits:
+    return ServerLimits(
+        max_message_bytes=settings.payload_limit,
+        max_documents=settings.max_client_batch_size,
+        max_text_chars=settings.max_text_chars,
+        max_stream_inflight=settings.max_stream_inflight,
+        max_concurrent_requests=settings.max_concurrent_requests,
+        max_queue_tokens=settings.max_queue_tokens,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_batch_requests=settings.max_batch_requests,
+        default_deadline_seconds=settings.default_deadline_ms / 1000,
+    )
+
+
+def _serve_metrics(settings: Settings, registry: CollectorRegistry, stack: AsyncExitStack) -> int:
+    """Start the metrics endpoint on a thread of its own; its port."""
+    try:
+        server, thread = start_http_server(settings.metrics_port, settings.host, registry)
+    except OSError as error:
+        raise BindError(f"can't listen on {settings.host}:{settings.metrics_port} for metrics: {error}") from error
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    stack.callback(close)
+    return int(server.server_port)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

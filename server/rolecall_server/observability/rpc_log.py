@@ -1,0 +1,45 @@
+"""One log line for each RPC: method, status code, seconds, request id. Never a text."""
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+log = logging.getLogger("rolecall.access")
+
+QUIET_CODES = frozenset({"OK", "CANCELLED"})
+
+
+class RpcHearer(Protocol):
+    """What the transport reports to; its own RpcObserver has the same shape."""
+
+    def on_rpc_started(self, method: str) -> None: ...
+
+    def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None: ...
+
+
+class RpcLog:
+    """Logs RPCs that ended well at debug level, others at info: a log line costs as much as a small request."""
+
+    def on_rpc_started(self, method: str) -> None:
+        pass
+
+    def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None:
+        level = logging.DEBUG if code in QUIET_CODES else logging.INFO
+        if log.isEnabledFor(level):
+            fields = {"method": method, "code": code, "seconds": round(seconds, 6), "request_id": request_id}
+            log.log(level, "rpc", extra=fields)
+
+
+class RpcHearers:
+    """Tells several."""
+
+    def __init__(self, hearers: Sequence[RpcHearer]) -> None:
+        self._hearers = hearers
+
+    def on_rpc_started(self, method: str) -> None:
+        for hearer in self._hearers:
+            hearer.on_rpc_started(method)
+
+    def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None:
+        for hearer in self._hearers:
+            hearer.on_rpc_done(method, code, seconds=seconds, request_id=request_id)

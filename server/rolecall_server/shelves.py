@@ -1,0 +1,54 @@
+"""Where model versions, and the tokenizers that go with them, come from: a repository on disk, or made up."""
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+from rolecall_server.engine.fake import FAKE_KEY, fake_info
+from rolecall_server.engine.fake_tokenizer import byte_tokenizer
+from rolecall_server.repository import ModelRepository
+from rolecall_server.tasks.encoder import Encoder, Shared
+from rolecall_server.text.tokenizer import Tokenizer
+from rolecall_server.types import ModelInfo, ModelKey
+
+
+class Shelf(Protocol):
+    """Lists versions and makes the encoder of one that the engine has loaded."""
+
+    def versions(self) -> list[ModelKey]: ...
+
+    def latest(self, name: str) -> ModelKey: ...
+
+    def info(self, key: ModelKey) -> ModelInfo: ...
+
+    async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder: ...
+
+
+class RepositoryShelf(ModelRepository):
+    async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder:
+        """EngineError where the tokenizer is missing or damaged."""
+        artifact = self.artifact(info.key)
+        tokenizer = await asyncio.to_thread(
+            Tokenizer.load, artifact.tokenizer, max_tokens=info.max_tokens, prefixes=artifact.prefixes
+        )
+        return Encoder(info, tokenizer, shared=shared)
+
+
+class FakeShelf:
+    """The one version of the fake engine, with a tokenizer of one token for each byte."""
+
+    def versions(self) -> list[ModelKey]:
+        return [FAKE_KEY]
+
+    def latest(self, name: str) -> ModelKey:
+        return ModelKey(name, FAKE_KEY.version)
+
+    def info(self, key: ModelKey) -> ModelInfo:
+        return fake_info(key)
+
+    async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder:
+        return Encoder(info, Tokenizer(byte_tokenizer(), max_tokens=info.max_tokens, prefixes={}), shared=shared)
+
+
+def open_shelf(backend: str, repository: Path) -> Shelf:
+    return FakeShelf() if backend == "fake" else RepositoryShelf(repository)
