@@ -1,0 +1,139 @@
+"""`rolecall-client` as a process of its own: what it prints, and one line instead of a traceback."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tests.client_server import BAD_TEXT, DIMENSIONS, ClientServer, vector_of
+
+NOBODY = "127.0.0.1:1"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def server() -> Iterator[ClientServer]:
+    with ClientServer(max_documents=10) as started:
+        yield started
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "resume.txt").write_text("会Python的工程师", encoding="utf-8")
+    (tmp_path / "job.json").write_text(json.dumps({"text": "一份工作"}, ensure_ascii=False), encoding="utf-8")
+    lines = [{"id": f"job-{n}", "text": f"职位 {n}\nmore"} for n in range(12)]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (tmp_path / "jobs.jsonl").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rolecall_client.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, cwd=cwd, check=False)
+
+
+def one_line_of(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("rolecall-client: ")
+    return done.stderr
+
+
+def test_match_prints_a_table(server, files):
+    done = run("match", "--resume", files / "resume.txt", "--jobs", files / "jobs.jsonl", "--address", server.address)
+    assert (done.returncode, done.stderr) == (0, "")
+    best = max(range(12), key=lambda n: float(vector_of(f"职位 {n}\nmore") @ vector_of("会Python的工程师")))
+    rows = [line for line in done.stdout.splitlines() if "job-" in line]
+    assert len(rows) == 12
+    assert f"job-{best} " in rows[0]
+    assert f"职位 {best}" in rows[0]
+
+
+def test_match_the_other_way_as_json(server, files):
+    arguments = ("match", "--job", files / "job.json", "--resumes", files / "jobs.jsonl", "--top-k", "3", "--json")
+    done = run(*arguments, "--address", server.address)
+    results = json.loads(done.stdout)["results"]
+    assert [row["rank"] for row in results] == [1, 2, 3]
+    assert results[0]["score"] >= results[1]["score"] >= results[2]["score"]
+    assert "职位" in done.stdout
+
+
+def test_inline_json_and_failed_documents(server, files):
+    with (files / "jobs.jsonl").open("a") as jobs:
+        jobs.write(json.dumps({"id": "broken", "text": BAD_TEXT}) + "\n")
+    arguments = ("match", "--resume-json", '{"text": "x"}', "--jobs", files / "jobs.jsonl", "--address", server.address)
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "documents[12].text: it is bad" in done.stdout
+    assert done.stderr == "rolecall-client: 1 of 13 documents failed\n"
+
+
+def test_embed_writes_npy(server, files):
+    (files / "t.txt").write_text("one\n二\n", encoding="utf-8")
+    out = files / "out.npy"
+    done = run("embed", "--input", files / "t.txt", "--output", out, "--address", server.address)
+    assert done.returncode == 0, done.stderr
+    vectors = np.load(out)
+    assert (vectors.dtype, vectors.shape) == (np.float32, (2, DIMENSIONS))
+    np.testing.assert_array_equal(vectors, [vector_of("one"), vector_of("二")])
+
+
+def test_embed_names_the_line_that_failed_and_writes_nothing(server, files):
+    (files / "t.txt").write_text(f"one\n{BAD_TEXT}\n")
+    out = files / "out.npy"
+    done = run("embed", "--input", files / "t.txt", "--output", out, "--address", server.address)
+    assert "t.txt:2: " in one_line_of(done)
+    assert not out.exists()
+
+
+def test_info_and_health(server):
+    done = run("info", "--address", server.address)
+    assert "max_documents" in done.stdout
+    assert "made-up" in done.stdout
+    assert run("health", "--address", server.address).returncode == 0
+    server.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    done = run("health", "--address", server.address)
+    assert (done.returncode, done.stdout) == (1, "not_serving\n")
+
+
+@pytest.mark.parametrize("command", [("info",), ("health",)])
+def test_server_down(command):
+    line = one_line_of(run(*command, "--address", NOBODY))
+    assert f"no server answers at {NOBODY}: Connection refused" in line
+
+
+def test_deadline(server, files):
+    server.behaviour.delay = 2.0
+    arguments = ("match", "--resume", files / "resume.txt", "--jobs", files / "jobs.jsonl", "--timeout", "0.5")
+    assert "no answer within 0.5 s" in one_line_of(run(*arguments, "--address", server.address))
+
+
+@pytest.mark.parametrize(
+    ("resume", "jobs", "said"),
+    [
+        ("absent.txt", "jobs.jsonl", "absent.txt: No such file"),
+        ("resume.txt", "broken.jsonl", "broken.jsonl:2: not JSON"),
+    ],
+)
+def test_bad_files(files, resume, jobs, said):
+    (files / "broken.jsonl").write_text('{"text": "x"}\n{"text": \n')
+    done = run("match", "--resume", resume, "--jobs", jobs, "--address", NOBODY, cwd=files)
+    assert said in one_line_of(done)
+
+
+def test_wrong_usage(files):
+    done = run("match", "--resume", files / "resume.txt", "--resumes", files / "jobs.jsonl")
+    assert done.returncode == 2
+    assert "--jobs FILE.jsonl goes with a resume" in done.stderr
+
+
+def test_demo_judges_the_ranking(server):
+    done = run("demo", "--examples", ROOT / "examples", "--address", server.address)
+    assert done.returncode == 1  # made-up embeddings rank at random
+    assert "resume_zh.txt: the best 3 should all be software jobs" in done.stdout.replace("\n", " ")
