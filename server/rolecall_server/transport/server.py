@@ -16,7 +16,11 @@ from rolecall_server.transport.limits import ServerLimits
 from rolecall_server.transport.reflection import ReflectionServicer
 
 FLUSH_SECONDS = 1.0
-"""How long a stop waits for answers on their way out, and for clients to notice."""
+"""How long a stop waits for answers on their way out."""
+
+QUIET_SECONDS, NEVER_QUIET_SECONDS = 0.1, 2.0
+"""After the last answer a stop goes on refusing for so long, more than a round trip, so that no client has an RPC on
+its way when the connections close; clients that never pause are cut after the longer time."""
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +113,7 @@ class GrpcServer:
         idle = await self.inflight.wait_idle(timeout_seconds)
         if not idle:
             logger.warning("cutting %d RPCs that did not finish in %g s", self.inflight.count, timeout_seconds)
+        await self.inflight.wait_quiet(QUIET_SECONDS, at_most_seconds=min(NEVER_QUIET_SECONDS, timeout_seconds))
         self.health.close()
         await self._server.stop(FLUSH_SECONDS if idle else None)
         return idle
