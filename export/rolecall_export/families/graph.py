@@ -93,6 +93,8 @@ def tensor(name: str, kind: int, shape: Sequence[str | int] | None) -> onnx.Valu
 
 
 FLOAT = TensorProto.FLOAT
+FLOAT16 = TensorProto.FLOAT16
+INT32 = TensorProto.INT32
 INT64 = TensorProto.INT64
 BOOL = TensorProto.BOOL
 

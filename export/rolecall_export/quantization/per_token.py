@@ -63,6 +63,9 @@ class PerTokenInt8:
         scaled = graph.op("Mul", y, x.scale, name=f"{name}.scaled")
         return biased(graph, scaled, bias=self._weights.dense(f"{name}.bias"), name=name)
 
+    def finish(self, graph: GraphBuilder, y: str) -> str:
+        return y
+
     def _zeros(self, graph: GraphBuilder, like: str, zero: int) -> str:
         """The zero point once per token, made once for the whole graph."""
         if zero not in self._zero_points:
