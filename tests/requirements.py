@@ -3,10 +3,15 @@
 import importlib
 import os
 import shutil
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 import pytest
+from rolecall_server.errors import ModelNotFoundError
+from rolecall_server.repository import Artifact, ModelRepository
+
+_MODELS = Path(__file__).parents[1] / "model_repository"
 
 
 def require_module(name: str) -> ModuleType:
@@ -28,6 +33,14 @@ def require_program(name: str) -> str:
     if path is None:
         _missing(f"needs the program {name} (make system-deps)")
     return path
+
+
+def require_model(name: str) -> Artifact:
+    """The newest exported version of the model `name`; where there is none, the test is skipped, or fails as above."""
+    try:
+        return ModelRepository(_MODELS).artifact(ModelRepository(_MODELS).latest(name))
+    except ModelNotFoundError:
+        _missing(f"needs an exported model {name} (make models)")
 
 
 def _missing(reason: str) -> NoReturn:

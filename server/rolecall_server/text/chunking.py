@@ -163,8 +163,8 @@ def _word_cut(text: str, starts: Positions, ends: Positions, *, first: int, targ
 
 def _is_between_words(text: str, end: int, start: int) -> bool:
     """Whether a token that ends at `end` and its successor that starts at `start` belong to different words."""
-    if start != end or start == 0:
-        return start > end
+    if start != end or not 0 < start < len(text):
+        return start >= end
     before, after = text[start - 1], text[start]
     if _continues_character(before, after):
         return False

@@ -101,6 +101,10 @@ class Tokenizer:
             raise EngineError(f"unreadable {path.name}: {error}") from error
         return cls(backend, max_tokens=max_tokens, prefixes=prefixes)
 
+    def prefix(self, kind: TextKind) -> str:
+        """What goes before a text of this kind."""
+        return self._prefixes[kind]
+
     def encode(self, texts: Sequence[str], *, kind: TextKind, truncation: Truncation) -> list[Windows | TextTooLong]:
         """The windows of each text, in their order.
 
