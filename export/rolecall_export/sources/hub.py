@@ -62,21 +62,31 @@ class HubModel:
     def _download(self, commit: str) -> Path:
         """The checkpoint's files and no others; pickled weights only where there are no safetensors."""
         from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-        shown = not are_progress_bars_disabled()
-        disable_progress_bars()  # the export has its own
-        try:
+        with _quiet():
             for patterns in (FILES, FILES + FALLBACK_FILES):
                 path = snapshot_download(
                     self.name, revision=commit, allow_patterns=list(patterns), ignore_patterns=list(NOT_FILES)
                 )
                 if any(Path(path).glob("*.safetensors")):
                     break
-        finally:
-            if shown:
-                enable_progress_bars()
         return Path(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The export has a progress bar of its own, and its errors are one line."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+
+    shown, level = not are_progress_bars_disabled(), logging.get_verbosity()
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            enable_progress_bars()
 
 
 @contextmanager

@@ -35,6 +35,11 @@ NOT_FILES = ("onnx/*", "openvino/*")
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "mpnet")
 """Their first position is pad + 1."""
 _FAMILIES = ("bert", "distilbert", *_OFFSET_FAMILIES)
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json"),
+    *("sentencepiece.bpe.model", "spiece.model", "tokenizer.model"),
+)
+"""Any one of them is enough for transformers."""
 _HUGE = 1_000_000
 """Tokenizers without a limit say 1e30."""
 
@@ -71,6 +76,8 @@ def load_folder(folder: Path, *, identity: Identity, name: str, reporter: Report
     import transformers
 
     pooling = model_card.pooling(folder)
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        raise ExportError(f"{name} can't be exported: it has no tokenizer")
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if config.model_type not in _FAMILIES:
