@@ -85,6 +85,8 @@ def hub(folder: Path, name: str) -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
     about = {"id": name, "modelId": name, "sha": COMMIT, "siblings": [{"rfilename": each} for each in files]}
 
+    abouts = [f"/api/models/{name}", *(f"/api/models/{name}/revision/{revision}" for revision in ("main", COMMIT))]
+
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.do_GET()
@@ -92,7 +94,7 @@ def hub(folder: Path, name: str) -> Iterator[tuple[str, list[str]]]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             resolved = path.removeprefix(f"/{name}/resolve/{COMMIT}/")
-            if path in (f"/api/models/{name}", f"/api/models/{name}/revision/{COMMIT}"):
+            if path in abouts:
                 self._answer(200, json.dumps(about).encode())
             elif path != resolved and resolved in files:
                 if self.command == "GET":

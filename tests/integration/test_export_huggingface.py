@@ -160,6 +160,16 @@ def test_a_hub_model_is_fetched_once_with_its_commit(tmp_path: Path):
     assert "is up to date" in again.stdout
 
 
+@pytest.mark.slow
+def test_a_hub_model_with_pickled_weights_only(tmp_path: Path):
+    write_checkpoint(tmp_path / "model", "bert").save_pretrained(tmp_path / "model", safe_serialization=False)
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with checkpoints.hub(tmp_path / "model", "some/old") as (address, asked):
+        done = run_with_hub(tmp_path, address, "--source", "some/old", "--preset", "cpu-fp32")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pytorch_model.bin" in asked
+
+
 def test_an_unreachable_hub_is_one_readable_line(tmp_path: Path):
     done = run_with_hub(tmp_path, "http://127.0.0.1:9", "--source", "some/model")
     assert done.returncode == 1

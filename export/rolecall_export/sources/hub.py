@@ -34,13 +34,17 @@ class HubModel:
 
     def identify(self) -> Identity:
         require_hub_packages()
-        return Identity(source=f"hub:{self.name}", revision=self._commit())
+        return self._identity(commit=self._commit())
 
     def load(self, reporter: Reporter) -> Checkpoint:
-        identity = self.identify()
+        require_hub_packages()
         with reporter.step(f"download {self.name}"), _readable_errors(self.name):
-            folder = self._download(identity.revision)
+            folder = self._download()
+        identity = self._identity(commit=folder.name)
         return load_folder(folder, identity=identity, name=self.name, reporter=reporter)
+
+    def _identity(self, *, commit: str) -> Identity:
+        return Identity(source=f"hub:{self.name}", revision=commit)
 
     def _commit(self) -> str:
         """The commit of the revision: asked of the hub, or of the cache when the hub does not answer."""
@@ -59,18 +63,24 @@ class HubModel:
                     raise unreachable from None
                 return Path(cached).name
 
-    def _download(self, commit: str) -> Path:
-        """The checkpoint's files and no others; pickled weights only where there are no safetensors."""
+    def _download(self) -> Path:
+        """The checkpoint's files and no others, in a folder named by the commit.
+
+        By name of the revision, so that the cache learns which commit it is and knows it when the hub is away.
+        """
+        with _quiet():
+            folder = self._snapshot(self.revision, patterns=FILES)
+            if any(folder.glob("*.safetensors")):
+                return folder
+            return self._snapshot(folder.name, patterns=FILES + FALLBACK_FILES)
+
+    def _snapshot(self, revision: str | None, *, patterns: tuple[str, ...]) -> Path:
         from huggingface_hub import snapshot_download
 
-        with _quiet():
-            for patterns in (FILES, FILES + FALLBACK_FILES):
-                path = snapshot_download(
-                    self.name, revision=commit, allow_patterns=list(patterns), ignore_patterns=list(NOT_FILES)
-                )
-                if any(Path(path).glob("*.safetensors")):
-                    break
-        return Path(path)
+        ignored = list(NOT_FILES)
+        return Path(
+            snapshot_download(self.name, revision=revision, allow_patterns=list(patterns), ignore_patterns=ignored)
+        )
 
 
 @contextmanager
