@@ -19,7 +19,6 @@ EXPECTED = "software"
 
 _SHOWN = 10
 _BEST = 3
-_MIXED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +54,22 @@ def run_demo(client: Client, folder: Path, console: Console) -> bool:
     for fault in faults:
         console.print(fault, style="red", markup=False, highlight=False)
     if not faults:
-        console.print("The right jobs are on top, in both languages, for both resumes.")
+        console.print("The right jobs are on top for both resumes, over all and in each language.")
     return not faults
 
 
 def find_faults(result: MatchResult, examples: Examples) -> list[str]:
-    """What is wrong with a ranking: the best three are software jobs, and the best six hold both languages."""
+    """What is wrong with a ranking.
+
+    The best three of all must be software jobs, and so must the best three of each language: that shows that a resume
+    finds its jobs across languages. The languages' blocks are not compared: the encoder likes its own language better.
+    """
     faults = [f"{match.document_id!r} failed: {match.error}" for match in result.matches if match.error is not None]
-    best = [match.document_id for match in result.matches[:_BEST]]
-    if len(best) < _BEST or not all(EXPECTED in document_id.split("-") for document_id in best):
-        faults.append(f"the best {_BEST} should all be {EXPECTED} jobs, not {', '.join(best)}")
-    found = {examples.languages[match.index] for match in result.matches[:_MIXED]}
-    if found != set(JOBS):
-        faults.append(f"the best {_MIXED} should hold jobs in {' and '.join(JOBS)}, not in {', '.join(found)} alone")
+    ranked = [(match.document_id, examples.languages[match.index]) for match in result.matches if match.error is None]
+    rankings = {"": [document_id for document_id, _ in ranked]}
+    rankings |= {f" in {code}": [document_id for document_id, language in ranked if language == code] for code in JOBS}
+    for where, ids in rankings.items():
+        best = ids[:_BEST]
+        if len(best) < _BEST or not all(EXPECTED in document_id.split("-") for document_id in best):
+            faults.append(f"the best {_BEST}{where} should all be {EXPECTED} jobs, not {', '.join(best)}")
     return faults

@@ -9,6 +9,7 @@ from rolecall_server.errors import RolecallError
 from rolecall_server.tasks.embed import EmbeddedInput, EmbedOutput
 from rolecall_server.tasks.match import MatchedDocument, MatchOutput
 from rolecall_server.tasks.models import ListedModel, ModelState
+from rolecall_server.tasks.scoring import SCORING_VERSION
 from rolecall_server.transport.limits import ServerFacts
 from rolecall_server.transport.pacing import paced
 from rolecall_server.transport.status import to_proto
@@ -141,6 +142,7 @@ def _stamp(info: ModelInfo) -> types_pb2.ModelStamp:
         version=info.key.version,
         precision=info.precision,
         weights_hash=info.weights_hash,
+        scoring_version=SCORING_VERSION,
     )
 
 

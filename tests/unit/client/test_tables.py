@@ -56,11 +56,11 @@ def test_labels():
 
 
 def test_the_demonstration_finds_what_is_wrong():
-    ids = ["en-software-a", "zh-software-b", "zh-software-c", "en-nurse", "en-cook", "en-sales"]
-    examples = Examples((), (), ("en", "zh", "zh", "en", "en", "en"))
+    ids = [*(f"zh-software-{n}" for n in "abc"), "zh-nurse", *(f"en-software-{n}" for n in "abc"), "en-cook"]
+    examples = Examples((), (), tuple(name[:2] for name in ids))
     good = result_of(*(Match(index, name, 0.9 - index / 10) for index, name in enumerate(ids)))
     assert find_faults(good, examples) == []
-    nurse_first = replace(good, matches=(good[3], *good.matches[:3]))
-    assert "software" in find_faults(nurse_first, examples)[0]
-    one_language = replace(examples, languages=("en",) * 6)
-    assert "zh" in find_faults(good, one_language)[0]
+    nurse_first = replace(good, matches=(good.matches[3], *good.matches[:3], *good.matches[4:]))
+    assert [fault.split(" should")[0] for fault in find_faults(nurse_first, examples)] == ["the best 3", "the best 3 in zh"]
+    cook_before = replace(good, matches=(*good.matches[:4], good.matches[7], *good.matches[4:7]))
+    assert [fault.split(" should")[0] for fault in find_faults(cook_before, examples)] == ["the best 3 in en"]
