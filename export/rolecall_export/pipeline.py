@@ -177,9 +177,15 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
     Leaves the graph as it was.
     """
-    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if size < _PROTOBUF_LIMIT:
+    if _weight_bytes(model.graph) < _PROTOBUF_LIMIT:
         onnx.save_model(model, path)
     else:
         onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
         onnx.load_external_data_for_model(model, str(path.parent))  # saving has taken them out
+
+
+def _weight_bytes(graph: onnx.GraphProto) -> int:
+    """Of the graph and of the bodies of its loops and branches."""
+    size = sum(len(tensor.raw_data) for tensor in graph.initializer)
+    bodies = (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
+    return size + sum(_weight_bytes(body) for body in bodies)
