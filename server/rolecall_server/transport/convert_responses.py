@@ -41,7 +41,7 @@ async def to_match_response(
 ) -> pb.MatchResponse:
     statuses = _Statuses()
     response = pb.MatchResponse(
-        request_id=request_id, model=_stamp(output.model), timing=_timing(output.timing, total_seconds)
+        request_id=request_id, model=_stamp(output.model, SCORING_VERSION), timing=_timing(output.timing, total_seconds)
     )
     async for document in paced(output.results):
         _add_result(response, document, document_id=request.documents[document.index].id, statuses=statuses)
@@ -136,13 +136,13 @@ def to_model_info(model: ListedModel) -> model_pb2.ModelInfo:
     )
 
 
-def _stamp(info: ModelInfo) -> types_pb2.ModelStamp:
+def _stamp(info: ModelInfo, scoring_version: str = "") -> types_pb2.ModelStamp:
     return types_pb2.ModelStamp(
         name=info.key.name,
         version=info.key.version,
         precision=info.precision,
         weights_hash=info.weights_hash,
-        scoring_version=SCORING_VERSION,
+        scoring_version=scoring_version,
     )
 
 
