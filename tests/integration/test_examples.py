@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def embed(text: str, kind: TextKind) -> NDArray[np.float32]:
 
 
 @cache
-def model():
+def model() -> tuple[Any, Tokenizer]:
     artifact = require_model("encoder")
     runtime = require_module("onnxruntime")
     session = runtime.InferenceSession(str(artifact.graph), providers=["CPUExecutionProvider"])

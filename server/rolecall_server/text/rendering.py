@@ -36,7 +36,15 @@ def render(content: str | Resume | Job) -> str:
     """What the encoder reads of a text, a resume or a job; blank where there is nothing to read.
 
     Structured profiles become short lines without labels, the most telling fields first, so that the beginning of a
-    long profile says most and no word of ours is in it, in whatever language the profile is.
+    long profile says most and no word of ours is in it, in whatever language the profile is. Numbers and choices
+    (years, salary, remote, type of employment) are left out: they are compared as such, a text only blurs them.
+
+    Chosen by ranking O*NET occupations for held-out tasks (250 of them, English) and CSCO ones (350, Chinese) with
+    multilingual-e5-small: labels, in English or in the profile's language, a doubled title, and skills before duties
+    change the mean reciprocal rank by less than its noise, and labels cost a quarter more tokens. In a resume,
+    experience before skills gains .03, labels lose .05, leaving out companies and dates changes nothing. Without a
+    job's company and location .03 were gained where these were random; real ones tell of the field and the place, and
+    stay, last.
     """
     match content:
         case str():
@@ -52,8 +60,8 @@ def _resume(resume: Resume) -> list[str]:
         resume.headline,
         resume.summary,
         resume.goal,
-        ", ".join(_kept(resume.skills)),
         *(line for experience in resume.experience for line in _experience(experience)),
+        ", ".join(_kept(resume.skills)),
         *(line for education in resume.education for line in _education(education)),
         ", ".join(_kept(resume.languages)),
         resume.location,
