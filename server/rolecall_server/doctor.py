@@ -22,7 +22,7 @@ _RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 _OPENVINO_PLUGIN = "onnxruntime-ep-openvino"
 # One of these multiplies bytes without an intermediate sum of 16 bits.
 _INT8_SETS = {"AVX-VNNI", "AVX-512 VNNI", "AMX INT8", "NEON DOTPROD"}
-_INT8_OP = "MatMulInteger"
+_INT8_OPS = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ def fit_warnings(made_for: str, placement: "Placement", instruction_sets: Sequen
     if placement.fallbacks:
         ops = ", ".join(f"{op} x{count}" for op, count in count_ops(placement.fallbacks).items())
         warnings.append(f"{len(placement.fallbacks)} nodes did not get {placement.wanted}, with copies around: {ops}")
-    int8_on_cpu = any(n.op_type == _INT8_OP and n.provider == ORT_NAMES[CPU] for n in placement.nodes)
+    int8_on_cpu = any(n.op_type in _INT8_OPS and n.provider == ORT_NAMES[CPU] for n in placement.nodes)
     if int8_on_cpu and not _INT8_SETS & set(instruction_sets):
         warnings.append(
             "this CPU has no int8 dot product (VNNI, AMX or DOTPROD): int8 is slow here, and on AVX2 its sums may "

@@ -13,7 +13,11 @@ from rolecall_server.repository import ModelRepository
 from rolecall_server.types import ModelKey, TokenIds
 
 BACKEND = "embedded"
-PREFERRED_BATCH_TOKENS = 1024
+# Measured with the default encoder on one thread, 32 to 512 tokens a text: throughput is within 2 % of its best from
+# 512 padded tokens on, 1 to 8 % below it from 2,048, and 10 to 16 % from 4,096 (the caches no longer hold the batch).
+CPU_BATCH_TOKENS = 512
+# Not measured: enough for the matrix products to fill a GPU; the batcher's own maximum caps it.
+GPU_BATCH_TOKENS = 16384
 
 
 class EmbeddedEngine:
@@ -30,11 +34,13 @@ class EmbeddedEngine:
         settings: SessionSettings,
         *,
         workers: int,
+        preferred_batch_tokens: int = CPU_BATCH_TOKENS,
         on_health: HealthListener,
     ) -> None:
         """workers: batches run at a time, each on `settings.intra_op_threads`. See base.EngineInfo for the rest."""
         self._repository = ModelRepository(repository)
         self._settings = settings
+        self._preferred_batch_tokens = preferred_batch_tokens
         self._on_health = on_health
         self._told = False
         # Never changed, only replaced: the probe reads it from a worker.
@@ -45,10 +51,11 @@ class EmbeddedEngine:
 
     @property
     def info(self) -> EngineInfo:
+        """The facts; `length_multiple` is right once the models are loaded."""
         return EngineInfo(
             backend=BACKEND,
             parallelism=self._pool.size,
-            preferred_batch_tokens=PREFERRED_BATCH_TOKENS,
+            preferred_batch_tokens=self._preferred_batch_tokens,
             length_multiple=max((s.artifact.length_multiple for s in self._sessions.values()), default=1),
         )
 

@@ -150,7 +150,8 @@ class FakeEngine:
         await asyncio.sleep(seconds)
         if behaviour.die_every and number % behaviour.die_every == 0:
             self._die()
-        self._require_alive()
+        if self._dead:
+            raise UnavailableError("the fake engine died while it ran this batch")
         if behaviour.fail_every and number % behaviour.fail_every == 0:
             raise EngineError(f"the fake engine was told to fail on every batch number {behaviour.fail_every}")
         if behaviour.fail_on_token is not None and any(behaviour.fail_on_token in ids for ids in sequences):

@@ -1,5 +1,6 @@
 """Backends by name. Each is imported only when it is asked for: `fake` needs no runtime."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Protocol
 
 from rolecall_server.engine.base import Engine, HealthListener, ModelControl
 from rolecall_server.engine.fake import FakeBehaviour, FakeEngine
-from rolecall_server.errors import NotImplementedYetError
+from rolecall_server.errors import EngineError, NotImplementedYetError
+from rolecall_server.repository import ModelRepository
 
 
 class ControlledEngine(Engine, ModelControl, Protocol):
@@ -38,19 +40,38 @@ def create_engine(backend: str, options: EngineOptions, *, on_health: HealthList
 
 
 def _embedded(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
-    from rolecall_server.engine.embedded import EmbeddedEngine
-    from rolecall_server.engine.ort.providers import ProviderLimits, parse_providers
+    from rolecall_server.engine.embedded import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, EmbeddedEngine
+    from rolecall_server.engine.ort.providers import ProviderLimits, parse_providers, wants_gpu
     from rolecall_server.engine.ort.session import SessionSettings
     from rolecall_server.engine.threads import split_cores
     from rolecall_server.hardware import usable_cores
 
-    split = split_cores(usable_cores(), workers=options.workers, intra_op_threads=options.intra_op_threads)
+    providers = parse_providers(options.providers)
+    on_gpu = wants_gpu(providers, _made_for(ModelRepository(options.repository)))
+    split = split_cores(
+        usable_cores(), workers=options.workers, intra_op_threads=options.intra_op_threads, on_gpu=on_gpu
+    )
     settings = SessionSettings(
-        providers=parse_providers(options.providers),
+        providers=providers,
         intra_op_threads=split.intra_op_threads,
         limits=ProviderLimits(gpu_memory_bytes=options.gpu_memory_bytes),
     )
-    return EmbeddedEngine(options.repository, settings, workers=split.workers, on_health=on_health)
+    return EmbeddedEngine(
+        options.repository,
+        settings,
+        workers=split.workers,
+        preferred_batch_tokens=GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS,
+        on_health=on_health,
+    )
+
+
+def _made_for(repository: ModelRepository) -> set[str]:
+    """The providers that the repository's artifacts are made for; what can't be read is told when it is loaded."""
+    made_for = set()
+    for key in repository.versions():
+        with contextlib.suppress(EngineError):
+            made_for.add(repository.artifact(key).provider)
+    return made_for
 
 
 def _fake(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:

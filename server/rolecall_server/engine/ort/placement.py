@@ -41,14 +41,18 @@ class Placement:
 
     @property
     def provider(self) -> str:
-        """The provider of most nodes."""
-        counts = Counter(node.provider for node in self.nodes)
+        """The provider of most nodes, arithmetic on shapes left out."""
+        counts = Counter(node.provider for node in (*self._on_wanted, *self.fallbacks))
         return max(counts, key=lambda name: (counts[name], name == self.wanted)) if counts else self.wanted
 
     @property
     def fallbacks(self) -> tuple[PlacedNode, ...]:
         """Nodes that the wanted provider did not take, less arithmetic on shapes."""
         return tuple(node for node in self.nodes if node.provider != self.wanted and node.op_type not in _SHAPE_OPS)
+
+    @property
+    def _on_wanted(self) -> tuple[PlacedNode, ...]:
+        return tuple(node for node in self.nodes if node.provider == self.wanted)
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Nodes by provider and op type, most frequent first."""

@@ -2,7 +2,7 @@
 
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import onnxruntime as ort
@@ -38,6 +38,11 @@ def parse_providers(setting: str) -> tuple[str, ...]:
     """`auto`, or names by preference with commas between: `cuda,cpu`. Case does not count, empty is `auto`."""
     names = tuple(name.strip().lower() for name in setting.split(",") if name.strip())
     return names or (AUTO,)
+
+
+def wants_gpu(wanted: Sequence[str], made_for: Collection[str]) -> bool:
+    """Whether artifacts made for these providers are to run on a GPU."""
+    return bool({CUDA, TENSORRT} & set(made_for if list(wanted) == [AUTO] else wanted))
 
 
 def available() -> tuple[str, ...]:
