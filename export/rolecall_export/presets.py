@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
-from rolecall_export.families import encoder
-from rolecall_export.quantization.per_token import PerTokenInt8
+from rolecall_export.quantization import convert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,30 +35,58 @@ class Preset:
     tolerance: Tolerance
 
 
-def _same(model: onnx.ModelProto) -> onnx.ModelProto:
-    return model
-
-
-def _per_token(model: onnx.ModelProto) -> onnx.ModelProto:
-    return encoder.rebuild(model, PerTokenInt8)
-
+_EXACT = Tolerance(cosine_min=0.9999, alone_vs_batched=0.0, rank_agreement=1.0)
+_INT8 = Tolerance(cosine_min=0.99, alone_vs_batched=0.0, rank_agreement=0.98)
+_INT4 = Tolerance(cosine_min=0.95, alone_vs_batched=0.0, rank_agreement=0.95)
+_FP16 = Tolerance(cosine_min=0.999, alone_vs_batched=2e-3, rank_agreement=0.99)
 
 _ALL = (
     Preset(
         name="cpu-fp32",
         provider="cpu",
-        reason="The reference: what every other preset is compared with, and the choice where memory and time abound.",
-        convert=_same,
-        tolerance=Tolerance(cosine_min=0.99999, alone_vs_batched=1e-6, rank_agreement=1.0),
+        reason="The reference: what every other preset is compared with; also for CPUs without 8-bit instructions.",
+        convert=convert.cpu_fp32,
+        tolerance=_EXACT,
     ),
     Preset(
         name="cpu-int8",
         provider="cpu",
-        reason="Int8 products with a scale per token: fast with AVX-512 VNNI and bit-identical in every batch.",
-        convert=_per_token,
-        tolerance=Tolerance(cosine_min=0.99, alone_vs_batched=0.0, rank_agreement=0.98),
+        reason=(
+            "The default: 8-bit products with a scale for each token, twice as fast as float with AVX-512 VNNI, and "
+            "bit-identical in every batch. Needs VNNI (or AMX): older CPUs saturate in these products."
+        ),
+        convert=convert.cpu_int8,
+        tolerance=_INT8,
+    ),
+    Preset(
+        name="cpu-int4",
+        provider="cpu",
+        reason=(
+            "The smallest file, with float arithmetic on 4-bit weights: exact where the checkpoint was in 4 bits "
+            "before, an approximation to measure anywhere else. Slower than float on large batches."
+        ),
+        convert=convert.cpu_int4,
+        tolerance=_INT4,
+    ),
+    Preset(
+        name="gpu-fp16",
+        provider="cuda",
+        reason="The default on a GPU: half precision on tensor cores, with norms, softmax and pooling in float32.",
+        convert=convert.gpu_fp16,
+        tolerance=_FP16,
+    ),
+    Preset(
+        name="gpu-int8",
+        provider="cuda",
+        reason=(
+            "8-bit weights, half-precision arithmetic: half the memory of the layers. 8-bit activations would fall "
+            "back to the CPU under the CUDA provider."
+        ),
+        convert=convert.gpu_int8,
+        tolerance=replace(_FP16, cosine_min=0.995),
     ),
 )
 
+DEFAULT = "cpu-int8"
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 """Every preset by name."""

@@ -1,4 +1,4 @@
-"""The weights of a sentence encoder as plain arrays: what the readers of checkpoints give and the graph builders take."""
+"""The weights of a sentence encoder as plain arrays: what readers of checkpoints give and graph builders take."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Products(Protocol):
         ...
 
     def product(self, graph: GraphBuilder, x: Activation, *, name: str) -> str:
-        """x @ weight.T + bias of the tensors `name`.weight and `name`.bias, [..., out], in the type that products work in."""
+        """x @ weight.T + bias of the tensors `name`.weight and `name`.bias, [..., out], in the products' own type."""
         ...
 
     def finish(self, graph: GraphBuilder, y: str) -> str:
@@ -92,7 +92,7 @@ def build(
     products: Callable[[EncoderWeights], Products] = FloatProducts,
     padded: bool = False,
 ) -> onnx.ModelProto:
-    """The graph from `input_ids` and `attention_mask`, int64 [batch, sequence], to `embedding`, float32 [batch, hidden].
+    """The graph from input_ids and attention_mask, int64 [batch, sequence], to embedding, float32 [batch, hidden].
 
     Padding is at the right. `pooling` is "mean" or "cls"; embeddings get unit length with `normalize`. `products` says
     how products are computed; the float graph can be built again in another way (`rebuild`). `padded` is for GPUs.

@@ -43,6 +43,10 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(kind, inputs, names, name=label, domain=domain, **attributes))
         return names
 
+    def keep(self, node: onnx.NodeProto) -> None:
+        """Append a node of another graph as it is."""
+        self._nodes.append(node)
+
     def constant(self, name: str, value: Array | np.generic) -> str:
         """An initializer; asking again for a name gives the one that is there."""
         if self._parent is not None:

@@ -66,8 +66,9 @@ class PaddedTokens:
 class PackedTokens:
     """Hidden states [1, tokens, width] without the padding: text after text along one axis.
 
-    Attention and pooling run text by text in a Loop, on exactly the tokens of that text. Of the mask only the sum of each row counts, so padding has to be at the right. A row without any token counts as
-    one token, so that all-zero inputs (a warm-up) are no error.
+    Attention and pooling run text by text in a Loop, on exactly the tokens of that text. Of the mask only the sum of
+    each row counts, so padding has to be at the right. A row without any token counts as one token, so that all-zero
+    inputs (a warm-up) are no error.
     """
 
     def __init__(self, graph: GraphBuilder, *, input_ids: str, attention_mask: str) -> None:

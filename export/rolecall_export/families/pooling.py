@@ -48,7 +48,7 @@ class Pooling:
 
 
 def append_pooling(model: onnx.ModelProto, *, pooling: str, normalize: bool) -> onnx.ModelProto:
-    """Turn the output `last_hidden_state` [batch, sequence, width] of a graph into `embedding` [batch, width], in place.
+    """Turn the output last_hidden_state [batch, sequence, width] of a graph into embedding [batch, width], in place.
 
     The graph has the input `attention_mask`; `pooling` is "mean" (over real tokens) or "cls" (the first token).
     """

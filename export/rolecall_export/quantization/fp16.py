@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
 from rolecall_export.families.encoder import Activation
 from rolecall_export.families.graph import FLOAT, FLOAT16, GraphBuilder
 from rolecall_export.weights import Array, EncoderWeights
 
+_SINGLE = ("LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "ReduceL2")
+"""Stays in float32: norms, softmax, the sums of pooling."""
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -43,3 +46,11 @@ def half(array: Array, *, name: str) -> Array:
     if np.abs(array).max(initial=0.0) > _LARGEST:
         raise ValueError(f"tensor {name!r} does not fit float16: its largest value is {np.abs(array).max():.3g}")
     return np.ascontiguousarray(array, dtype=np.float16)
+
+
+def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph that somebody else exported, in float16 between the operators of _SINGLE; inputs and outputs stay."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=list(_SINGLE))
+    return converted

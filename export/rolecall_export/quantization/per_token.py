@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from rolecall_export.families.encoder import Activation, biased
 from rolecall_export.families.graph import MICROSOFT, GraphBuilder
-from rolecall_export.quantization.tables import q4_rows
+from rolecall_export.quantization.tables import compact_rows
 from rolecall_export.weights import Array, EncoderWeights
 
 _MIDDLE = 128
@@ -19,21 +19,14 @@ _LEAST_PEAK = 1e-8
 """Keeps an all-zero row from dividing by zero."""
 
 
-class PerTokenInt8:
-    """Symmetric int8 weights with a scale per output, uint8 activations with a scale per token.
+class TokenRounding:
+    """Rounds activations to uint8 with one scale per token."""
 
-    Products of integers are exact, and everything else works on one token, so a row's result does not depend on the
-    other rows. The scale of a token is applied after the product, that of an output inside it.
-    """
-
-    def __init__(self, weights: EncoderWeights) -> None:
-        self._weights = weights
+    def __init__(self) -> None:
         self._zero_points: dict[int, str] = {}
 
-    def words(self, graph: GraphBuilder, token_ids: str) -> str:
-        return q4_rows(graph, token_ids, table=self._weights.dense("word"), name="word")
-
-    def prepare(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False) -> Activation:
+    def round(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False) -> Activation:
+        """Quantize float32 [1, tokens, width]."""
         largest = graph.op("ReduceMax", x, graph.integers(-1), keepdims=1, name="largest")
         if after_gelu:
             zero = _GELU_ZERO
@@ -48,24 +41,6 @@ class PerTokenInt8:
         value = graph.op("QuantizeLinear", x, flat, self._zeros(graph, flat, zero), axis=1, name="quantized")
         return Activation(value=value, scale=scale, zero_point=graph.constant(f"zero.{zero}", np.uint8(zero)))
 
-    def product(self, graph: GraphBuilder, x: Activation, *, name: str) -> str:
-        values, scales = symmetric(self._weights.dense(f"{name}.weight").T)
-        y = graph.op(
-            "MatMulIntegerToFloat",
-            x.value,
-            graph.constant(f"{name}.int8", values),
-            graph.number(1.0),
-            graph.constant(f"{name}.scales", scales),
-            x.zero_point,
-            domain=MICROSOFT,
-            name=f"{name}.product",
-        )
-        scaled = graph.op("Mul", y, x.scale, name=f"{name}.scaled")
-        return biased(graph, scaled, bias=self._weights.dense(f"{name}.bias"), name=name)
-
-    def finish(self, graph: GraphBuilder, y: str) -> str:
-        return y
-
     def _zeros(self, graph: GraphBuilder, like: str, zero: int) -> str:
         """The zero point once per token, made once for the whole graph."""
         if zero not in self._zero_points:
@@ -73,6 +48,47 @@ class PerTokenInt8:
             shape = graph.op("Shape", like, name="tokens")
             self._zero_points[zero] = graph.op("ConstantOfShape", shape, value=fill, name="zero_points")
         return self._zero_points[zero]
+
+
+class PerTokenInt8:
+    """Symmetric int8 weights with a scale per output, uint8 activations with a scale per token.
+
+    Products of integers are exact, and everything else works on one token, so a row's result does not depend on the
+    other rows. The scale of a token is applied after the product, that of an output inside it.
+    """
+
+    def __init__(self, weights: EncoderWeights) -> None:
+        self._weights = weights
+        self._rounding = TokenRounding()
+
+    def words(self, graph: GraphBuilder, token_ids: str) -> str:
+        return compact_rows(graph, token_ids, table=self._weights.dense("word"), name="word")
+
+    def prepare(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False) -> Activation:
+        return self._rounding.round(graph, x, after_gelu=after_gelu)
+
+    def product(self, graph: GraphBuilder, x: Activation, *, name: str) -> str:
+        y = int8_product(graph, x, matrix=self._weights.dense(f"{name}.weight").T, name=name)
+        return biased(graph, y, bias=self._weights.dense(f"{name}.bias"), name=name)
+
+    def finish(self, graph: GraphBuilder, y: str) -> str:
+        return y
+
+
+def int8_product(graph: GraphBuilder, x: Activation, *, matrix: Array, name: str) -> str:
+    """x @ matrix, [in, out], float32."""
+    values, scales = symmetric(matrix)
+    y = graph.op(
+        "MatMulIntegerToFloat",
+        x.value,
+        graph.constant(f"{name}.int8", values),
+        graph.number(1.0),
+        graph.constant(f"{name}.scales", scales),
+        x.zero_point,
+        domain=MICROSOFT,
+        name=f"{name}.product",
+    )
+    return graph.op("Mul", y, x.scale, name=f"{name}.scaled")
 
 
 def symmetric(matrix: Array) -> tuple[Array, Array]:

@@ -20,6 +20,7 @@ MAGIC = b"E5S1"
 VERSION = 1
 _BLOCK_BYTES = 2 + Q4_BLOCK // 2
 _MOST_TENSORS = 100_000
+_TABLES = {"word": "emb.word", "position": "emb.pos", "type": "emb.type"}
 _NAMES = {
     "query": "q",
     "key": "k",
@@ -140,7 +141,9 @@ def _tensor(blob: bytes | mmap, entries: dict[str, _Entry], name: str, shape: tu
     if entry is None:
         raise CheckpointError(f"the checkpoint has no tensor {theirs!r}")
     if entry.offset + entry.size > len(blob):
-        raise CheckpointError(f"truncated checkpoint: tensor {theirs!r} ends at {entry.offset + entry.size} of {len(blob)}")
+        raise CheckpointError(
+            f"truncated checkpoint: tensor {theirs!r} ends at {entry.offset + entry.size} of {len(blob)}"
+        )
     if name == "word" or is_matrix(name):
         return _q4(blob, entry, theirs, (shape[0], shape[1]))
     values = _floats(blob, entry, theirs)
@@ -174,6 +177,6 @@ def _file_name(name: str) -> str:
     """Our name of a tensor in the file's vocabulary."""
     if not name.startswith("layers."):
         head, _, tail = name.partition(".")
-        return f"emb.ln.{tail[0]}" if head == "embedding_norm" else {"word": "emb.word", "position": "emb.pos", "type": "emb.type"}[head]
+        return f"emb.ln.{tail[0]}" if head == "embedding_norm" else _TABLES[head]
     _, layer, part, kind = name.split(".")
     return f"l{layer}.{_NAMES[part]}.{kind[0]}"
