@@ -15,6 +15,7 @@ from rolecall_server.batching.admission import Admission, AdmissionLimits
 from rolecall_server.batching.batcher import Batcher
 from rolecall_server.batching.policy import BatchLimits
 from rolecall_server.cache.embedding_cache import EmbeddingCache
+from rolecall_server.engine.fake import FakeBehaviour
 from rolecall_server.engine.registry import ControlledEngine, EngineOptions, create_engine
 from rolecall_server.observability.metrics import Metrics
 from rolecall_server.observability.rpc_log import RpcHearers, RpcLog
@@ -72,8 +73,13 @@ class Health:
         self._listener(self._started and self._engine and not self._draining)
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[Running], None] = lambda running: None) -> None:
-    """Run until SIGTERM, SIGINT or `Running.stop`.
+async def serve(
+    settings: Settings,
+    *,
+    on_ready: Callable[[Running], None] = lambda running: None,
+    fake: FakeBehaviour | None = None,
+) -> None:
+    """Run until SIGTERM, SIGINT or `Running.stop`. `fake`: how the backend of that name behaves.
 
     Up: metrics, engine, port (health says NOT_SERVING), model, batcher, admission, SERVING. Down: NOT_SERVING, the
     drain delay, no new requests, the accepted ones end, then the rest in reverse. Raises what makes a start
@@ -85,7 +91,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[Running], None] = lam
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         metrics_port = _serve_metrics(settings, registry, stack)
-        engine = create_engine(settings.backend, _engine_options(settings), on_health=health.engine_changed)
+        engine = create_engine(settings.backend, _engine_options(settings, fake), on_health=health.engine_changed)
         stack.push_async_callback(engine.close)
         parts = _assemble(settings, engine, metrics=metrics, health=health, stack=stack)
         port = await parts.server.start()
@@ -160,13 +166,14 @@ def _version_to_load(settings: Settings, shelf: Shelf) -> ModelKey:
     return shelf.latest(DEFAULT_ENCODER)
 
 
-def _engine_options(settings: Settings) -> EngineOptions:
+def _engine_options(settings: Settings, fake: FakeBehaviour | None) -> EngineOptions:
     return EngineOptions(
         repository=settings.model_repository,
         providers=settings.providers,
         workers=settings.engine_workers,
         intra_op_threads=settings.intra_op_threads,
         gpu_memory_bytes=settings.gpu_memory_limit_mb << 20 or None,
+        fake=fake or FakeBehaviour(),
     )
 
 

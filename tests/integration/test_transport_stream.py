@@ -102,7 +102,7 @@ async def test_a_failing_match_has_its_status_and_ends_nothing() -> None:
             for key, answer in answers.items()
             if answer.HasField("status")
         }
-        assert fields == {"bad": "documents", "": "request", "x" * 257: "request_id"}
+        assert fields == {"bad": "documents", "": "request", "x" * 256: "request_id"}
         assert answers["good"].HasField("response")
         assert await call.code() is grpc.StatusCode.OK
 

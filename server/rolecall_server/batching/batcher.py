@@ -120,8 +120,9 @@ class Batcher:
                 now = self._clock()
                 finish = now + self.throughput.batch_seconds(min(queue.tokens, self._limits.max_tokens))
                 for late in queue.shed(finish):
-                    self._observer.on_shed("deadline")
-                    late.ticket.job.fail(DeadlineError("the deadline passed in the queue; not run"))
+                    if late.ticket.wanted:  # requests are counted, not their sequences
+                        self._observer.on_shed("deadline")
+                        late.ticket.job.fail(DeadlineError("the deadline passed in the queue; not run"))
                 batch = queue.next_batch(now, finish=finish)
                 if batch is None:
                     ready_at = min(ready_at, queue.ready_at())

@@ -35,9 +35,15 @@ class JsonFormatter(_Fields):
 class ConsoleFormatter(_Fields):
     def format(self, record: logging.LogRecord) -> str:
         time_of_day = self.formatTime(record, "%H:%M:%S")
-        fields = " ".join(f"{name}={value}" for name, value in self.fields(record).items())
+        fields = " ".join(f"{name}={_one_line(value)}" for name, value in self.fields(record).items())
         line = f"{time_of_day} {record.levelname.lower():8} {record.getMessage()} {fields}".rstrip()
         return f"{line}\n{trace(record)}" if record.exc_info else line
+
+
+def _one_line(value: object) -> str:
+    """A field as text; what a client chose (its request id) can't begin a line or move the cursor."""
+    text = str(value)
+    return text if text.isprintable() else json.dumps(text, ensure_ascii=True)
 
 
 def trace(record: logging.LogRecord) -> str:

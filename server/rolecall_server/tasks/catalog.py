@@ -65,14 +65,21 @@ class EncoderCatalog:
                 entry.unused.set()
 
     async def retire(self, key: ModelKey, unload: Callable[[ModelKey], Awaitable[None]]) -> None:
-        """Take no new requests on a version, wait for those on it, then unload it. ModelNotLoadedError."""
+        """Take no new requests on a version, wait for those on it, then unload it. ModelNotLoadedError.
+
+        Cancelled while it waits, the version serves again.
+        """
         entry = self._entries.get(key)
         if entry is None or entry.leaving:
             raise ModelNotLoadedError(key.name, key.version)
         entry.leaving = True
-        while entry.users:
-            entry.unused.clear()
-            await entry.unused.wait()
+        try:
+            while entry.users:
+                entry.unused.clear()
+                await entry.unused.wait()
+        except BaseException:
+            entry.leaving = False  # whoever wanted it gone went away: it serves on, and can be retired again
+            raise
         try:
             await unload(key)
         finally:

@@ -1,16 +1,21 @@
 """Models: what the repository holds, what is loaded, and loading and unloading where allowed."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from rolecall_server.batching.batcher import Batcher
 from rolecall_server.engine.base import LoadedModel, ModelControl
-from rolecall_server.errors import ModelNotFoundError, NotPermittedError
+from rolecall_server.errors import ModelNotFoundError, NotPermittedError, RolecallError
 from rolecall_server.tasks.catalog import EncoderCatalog
 from rolecall_server.tasks.encoder import Encoder
 from rolecall_server.types import ModelInfo, ModelKey, Observer
+
+log = logging.getLogger(__name__)
 
 
 class ModelState(Enum):
@@ -56,15 +61,23 @@ class ModelTask:
         self._make_encoder = make_encoder
         self._observer = observer
         self._allow_control = allow_control
+        self._changing: WeakValueDictionary[ModelKey, asyncio.Lock] = WeakValueDictionary()
 
     async def list(self) -> tuple[ListedModel, ...]:
+        """All versions, by name, oldest first. One whose manifest can't be read is left out, with a line in the log."""
         states = {e.info.key: ModelState.READY for e in self._catalog.serving()}
         states.update({e.info.key: ModelState.UNLOADING for e in self._catalog.leaving()})
         loaded = {e.info.key: e.info for e in (*self._catalog.serving(), *self._catalog.leaving())}
         keys = sorted({*self._shelf.versions(), *loaded}, key=lambda key: (key.name, int(key.version)))
-        return tuple(
-            ListedModel(loaded.get(key) or self._shelf.info(key), states.get(key, ModelState.AVAILABLE)) for key in keys
-        )
+        listed = []
+        for key in keys:
+            try:
+                info = loaded.get(key) or self._shelf.info(key)
+            except RolecallError as error:
+                log.warning("a version can't be listed", extra={"model": str(key), "error": error.message})
+                continue
+            listed.append(ListedModel(info, states.get(key, ModelState.AVAILABLE)))
+        return tuple(listed)
 
     async def get(self, name: str, version: str) -> ListedModel:
         key = ModelKey(name, version) if version else self._catalog.find(name, version)
@@ -81,20 +94,34 @@ class ModelTask:
 
     async def load_key(self, key: ModelKey) -> ListedModel:
         """Load without asking whether callers may: for the start of the server."""
-        if key not in {encoder.info.key for encoder in self._catalog.serving()}:
+        async with self._lock(key):
+            for encoder in self._catalog.serving():
+                if encoder.info.key == key:
+                    return ListedModel(encoder.info, ModelState.READY)
             loaded = await self._control.load(key)
-            self._catalog.add(await self._make_encoder(loaded))
+            try:
+                encoder = await self._make_encoder(loaded)
+            except BaseException:
+                await self._control.unload(key)
+                raise
+            self._catalog.add(encoder)
             self._report(loaded, serving=True)
-        return ListedModel(self._shelf.info(key), ModelState.READY)
+            return ListedModel(loaded.info, ModelState.READY)
 
     async def unload(self, name: str, version: str) -> None:
         """Retire a version once the requests on it have ended."""
         self._check_allowed()
         key = self._catalog.find(name, version)
-        model = next(model for model in self._control.loaded() if model.info.key == key)
-        await self._catalog.retire(key, self._control.unload)
-        self._batcher.forget(key)
-        self._report(model, serving=False)
+        async with self._lock(key):
+            model = next((model for model in self._control.loaded() if model.info.key == key), None)
+            await self._catalog.retire(key, self._control.unload)
+            self._batcher.forget(key)
+            if model is not None:
+                self._report(model, serving=False)
+
+    def _lock(self, key: ModelKey) -> asyncio.Lock:
+        """One change of a version at a time: a load that comes while it is unloaded waits, and loads it anew."""
+        return self._changing.setdefault(key, asyncio.Lock())
 
     def _check_allowed(self) -> None:
         if not self._allow_control:

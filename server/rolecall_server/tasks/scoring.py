@@ -12,7 +12,8 @@ SCORING_VERSION = "dense-1"
 
 
 def score(query: Vector, documents: Sequence[Vector], metric: Metric) -> NDArray[np.float32]:
-    """Float32 scores [documents], larger is better; computed in float64 and rounded once.
+    """Float32 scores [documents], larger is better; computed in float64 and rounded once. Infinite where the numbers
+    of given embeddings are too large for a score.
 
     Sums run along each row by itself rather than through a matrix product, whose order of additions depends on how
     many rows there are.
@@ -23,11 +24,12 @@ def score(query: Vector, documents: Sequence[Vector], metric: Metric) -> NDArray
     one = query.astype(np.float64)
     scores: NDArray[np.float64] = (rows * one).sum(axis=1)
     if metric is Metric.EUCLIDEAN:
-        scores = -np.sqrt(((rows - one) ** 2).sum(axis=1))
+        scores = 0.0 - np.sqrt(((rows - one) ** 2).sum(axis=1))
     elif metric is Metric.COSINE:
         lengths = np.sqrt((rows * rows).sum(axis=1)) * np.sqrt((one * one).sum())
         scores = np.clip(scores / lengths, -1.0, 1.0)
-    return scores.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return scores.astype(np.float32)
 
 
 def rank(scores: NDArray[np.float32], *, top_k: int, min_score: float | None) -> list[int]:

@@ -18,6 +18,11 @@ def check_id(value: str, path: str) -> str:
     return value
 
 
+def echoed(identifier: str) -> str:
+    """An id as answers repeat it: whole, unless it is too long anyway and could make the answer too large to send."""
+    return identifier[:MAX_ID_BYTES]
+
+
 def check_chars(chars: int, path: str, max_text_chars: int) -> None:
     if chars > max_text_chars:
         raise InvalidInputError(path, f"is longer than {max_text_chars} characters")

@@ -10,6 +10,7 @@ from rolecall_server.tasks.embed import EmbeddedInput, EmbedOutput
 from rolecall_server.tasks.match import MatchedDocument, MatchOutput
 from rolecall_server.tasks.models import ListedModel, ModelState
 from rolecall_server.tasks.scoring import SCORING_VERSION
+from rolecall_server.transport.convert_fields import echoed
 from rolecall_server.transport.limits import ServerFacts
 from rolecall_server.transport.pacing import paced
 from rolecall_server.transport.status import to_proto
@@ -44,7 +45,8 @@ async def to_match_response(
         request_id=request_id, model=_stamp(output.model, SCORING_VERSION), timing=_timing(output.timing, total_seconds)
     )
     async for document in paced(output.results):
-        _add_result(response, document, document_id=request.documents[document.index].id, statuses=statuses)
+        document_id = echoed(request.documents[document.index].id)
+        _add_result(response, document, document_id=document_id, statuses=statuses)
     return response
 
 

@@ -10,6 +10,7 @@ from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.tasks.embed import EmbedInput, EmbedOutput
 from rolecall_server.tasks.match import MatchInput, MatchOutput
 from rolecall_server.transport.calls import MessageStream, settle
+from rolecall_server.transport.convert_fields import echoed
 from rolecall_server.transport.convert_requests import embedding_format_of, to_embed_input, to_match_input
 from rolecall_server.transport.convert_responses import to_embed_response, to_match_response
 from rolecall_server.transport.hooks import RequestGate
@@ -77,7 +78,7 @@ class MatchingServicer:
 
     async def _answer(self, message: pb.MatchStreamRequest, stream: MatchMessages, places: asyncio.Semaphore) -> None:
         """Answer one Match. Its place is free once the answer is on its way, not before."""
-        answer = pb.MatchStreamResponse(request_id=message.request.request_id)
+        answer = pb.MatchStreamResponse(request_id=echoed(message.request.request_id))
         try:
             answer.response.CopyFrom(await self._match_message(message, stream, answer))
         except Exception as error:  # noqa: BLE001  a failing Match is answered by its status, whatever failed
