@@ -1,0 +1,32 @@
+"""The backends that the contract suite runs on. A new one is a new entry here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.requirements import require_model
+
+
+@dataclass(frozen=True)
+class Backend:
+    """flags: of `rolecall serve`, given the repository of the tiny encoder.
+
+    name: what GetServerInfo says. prefixes: whether queries and documents are embedded differently.
+    """
+
+    id: str
+    name: str
+    flags: Callable[[Path], Sequence[str]]
+    prefixes: bool = True
+
+
+def _real(_: Path) -> Sequence[str]:
+    version = require_model("encoder").folder
+    return ("--model-repository", str(version.parent.parent))
+
+
+BACKENDS = (
+    Backend("fake", "fake", lambda _: ("--backend", "fake"), prefixes=False),
+    Backend("tiny", "embedded", lambda tiny: ("--model-repository", str(tiny))),
+    Backend("real", "embedded", _real),
+)
