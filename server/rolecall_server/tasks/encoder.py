@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,11 @@ from rolecall_server.types import (
     Truncation,
     Vector,
 )
+
+T = TypeVar("T")
+
+INLINE_HASH_CHARS = 500_000
+"""More text than that is hashed on a worker thread: it would hold the event loop for a millisecond."""
 
 TEXTS_A_PIECE = 16
 """Texts tokenised in one go by one worker; larger requests are spread over the workers."""
@@ -77,7 +83,7 @@ class Encoder:
 
         Raises what ends the whole request: OverloadedError, DeadlineError, UnavailableError.
         """
-        keys = [self._key(text, truncation) for text in texts]
+        keys = await self._keys(texts, truncation)
         wanted = dict(zip(keys, texts, strict=True))
         known: dict[bytes, CachedEmbedding | RolecallError] = {}
         fresh: set[bytes] = set()
@@ -97,9 +103,24 @@ class Encoder:
         self._shared.observer.on_cache(hits=len(wanted) - len(fresh), misses=len(fresh))
         return [self._answer(known[key], key not in fresh, text) for key, text in zip(keys, texts, strict=True)]
 
-    def _key(self, text: Text, truncation: Truncation) -> bytes:
-        prefix = self._tokenizer.prefix(text.kind)
-        return content_key(text.content, weights_hash=self.info.weights_hash, prefix=prefix, truncation=truncation)
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Run `work` on a tokenisation thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._shared.tokenization, work)
+
+    async def _keys(self, texts: Sequence[Text], truncation: Truncation) -> list[bytes]:
+        def hash_all() -> list[bytes]:
+            return [
+                content_key(
+                    text.content,
+                    weights_hash=self.info.weights_hash,
+                    prefix=self._tokenizer.prefix(text.kind),
+                    truncation=truncation,
+                )
+                for text in texts
+            ]
+
+        large = sum(len(text.content) for text in texts) > INLINE_HASH_CHARS
+        return await self.off_loop(hash_all) if large else hash_all()
 
     def _answer(self, found: CachedEmbedding | RolecallError, hit: bool, text: Text) -> Encoded | RolecallError:
         if isinstance(found, InvalidInputError):
