@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rolecall_server.types import BatchReport, ModelInfo, Priority
 
 

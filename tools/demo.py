@@ -1,4 +1,4 @@
-"""Start the server on free ports, rank the example jobs for the example resumes, stop it. Exit status of the ranking."""
+"""Start the server on free ports, rank the example jobs for the example resumes, stop it. Exits as the ranking does."""
 
 import signal
 import socket

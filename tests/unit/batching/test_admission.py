@@ -3,9 +3,9 @@
 import math
 
 import pytest
-
 from rolecall_server.batching.admission import Admission, AdmissionLimits, Throughput
 from rolecall_server.errors import DeadlineError, InvalidInputError, OverloadedError, UnavailableError
+
 from tests.observers import ListObserver
 
 
@@ -55,7 +55,9 @@ def test_tokens_beyond_the_queue_say_when_to_come_back() -> None:
     with pytest.raises(OverloadedError) as refused:
         check(admission, 400, queued=800)
     assert refused.value.reason == "tokens"
-    assert refused.value.retry_after == pytest.approx(2.2)  # 200 tokens too many at 100 a second, with the safety margin
+    assert refused.value.retry_after == pytest.approx(
+        2.2
+    )  # 200 too many at 100 a second, with a margin
     assert observer.shed == ["tokens"]
 
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
-
 from rolecall_server.batching.batcher import Batcher
 from rolecall_server.batching.jobs import SequenceResult
 from rolecall_server.batching.policy import BatchLimits, BatchQueue
 from rolecall_server.engine.base import EmbedOutput, EngineInfo
 from rolecall_server.errors import DeadlineError, EngineError, NonFiniteOutputError, UnavailableError
 from rolecall_server.types import ModelKey, Priority, RequestContext, TokenIds
+
 from tests.observers import ListObserver
 
 MODEL = ModelKey("encoder", "1")

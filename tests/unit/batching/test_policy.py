@@ -5,7 +5,6 @@ import math
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
 from rolecall_server.batching.policy import MAX_PADDING_RATIO, BatchLimits, BatchQueue, QueuedSequence
 from rolecall_server.types import Priority
 
@@ -59,7 +58,11 @@ def test_padding_to_a_multiple_counts_against_the_budget() -> None:
 def test_bulk_yields_to_later_interactive_ones_but_is_not_starved() -> None:
     limits = BatchLimits(max_tokens=100, max_sequences=1, max_delay=0.0)
     queue = filled(
-        sequence(50, 0.0, priority=Priority.BULK), sequence(60, 0.9), sequence(61, 1.1), sequence(62, 1.2), limits=limits
+        sequence(50, 0.0, priority=Priority.BULK),
+        sequence(60, 0.9),
+        sequence(61, 1.1),
+        sequence(62, 1.2),
+        limits=limits,
     )
     assert [take(queue) for _ in range(4)] == [[60], [50], [61], [62]]
 
@@ -117,7 +120,9 @@ def test_removal_anywhere_and_once() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(1, 600), st.sampled_from(Priority), st.floats(0, 5), st.booleans()), min_size=1, max_size=60
+        st.tuples(st.integers(1, 600), st.sampled_from(Priority), st.floats(0, 5), st.booleans()),
+        min_size=1,
+        max_size=60,
     ),
     st.integers(1, 32),
     st.integers(64, 2048),

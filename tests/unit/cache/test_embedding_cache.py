@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
 from rolecall_server.cache.embedding_cache import CachedEmbedding, EmbeddingCache, content_key
 from rolecall_server.types import TokenUsage, Truncation
+
 from tests.observers import ListObserver
 
 

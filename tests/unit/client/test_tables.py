@@ -61,6 +61,9 @@ def test_the_demonstration_finds_what_is_wrong():
     good = result_of(*(Match(index, name, 0.9 - index / 10) for index, name in enumerate(ids)))
     assert find_faults(good, examples) == []
     nurse_first = replace(good, matches=(good.matches[3], *good.matches[:3], *good.matches[4:]))
-    assert [fault.split(" should")[0] for fault in find_faults(nurse_first, examples)] == ["the best 3", "the best 3 in zh"]
+    assert [fault.split(" should")[0] for fault in find_faults(nurse_first, examples)] == [
+        "the best 3",
+        "the best 3 in zh",
+    ]
     cook_before = replace(good, matches=(*good.matches[:4], good.matches[7], *good.matches[4:7]))
     assert [fault.split(" should")[0] for fault in find_faults(cook_before, examples)] == ["the best 3 in en"]
