@@ -1,12 +1,12 @@
 """How the embedded engine divides the cores.
 
-Measured with the default encoder (int8, 12 layers, 384 wide) on 2 cores of an AVX-512 VNNI machine, in one interleaved
-run; tokens a second of two workers with one thread each, against one worker with two threads: 1.6 to 2 times as many
-with single texts, 1.1 to 1.4 times with batches of 8 and 32 (only 8 short texts were quicker the other way, by 1.2). A
-lone text of 128 tokens takes 28 ms on one thread, 25 on two, 20 on two that spin, which burn a fifth more CPU; a lone
-text of 32 tokens takes 8, 10 and 7. The products of a small encoder are too short to be shared well, and separate
-batches need no meeting point at each node, so the more cores, the more this holds. Machines that are to answer one long
-text at a time sooner, rather than many, set `intra_op_threads` higher and `workers` lower.
+Measured with the default encoder (int8, 12 layers, 384 wide) on 2 cores of an AVX-512 VNNI machine, interleaved runs; two
+workers with one thread each against one worker with two threads. On a quiet machine the two workers did 1.1 to 2 times
+as many tokens a second (single texts, batches of 8 and 32; only 8 texts of 32 tokens went the other way, by 1.2), on a
+busy one 0.95 to 2 times; they need 1 to 40 % less CPU for a batch, as separate batches don't meet at each node. Threads
+that wait by spinning bring a lone text of 128 tokens from 28 ms to 20 on a quiet machine, and halve the throughput on a
+busy one. More cores were not measured; nothing in this grows weaker with them. Who wants one long text sooner, rather
+than many, sets `intra_op_threads` higher.
 """
 
 from dataclasses import dataclass
