@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
@@ -225,3 +226,22 @@ def field_of(details: Mapping[str, Any]) -> str:
         return ""
     (violation,) = details["BadRequest"].field_violations
     return str(violation.field)
+
+
+@dataclass
+class Held:
+    """An engine's batches stop before they run, until `release` is set; `started` counts those that came."""
+
+    started: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch, engine: type) -> "Held":
+        embed = engine.embed  # type: ignore[attr-defined]
+
+        async def held(own: Any, model: Any, sequences: Any) -> Any:
+            self.started.release()
+            await self.release.wait()
+            return await embed(own, model, sequences)
+
+        monkeypatch.setattr(engine, "embed", held)
+        return self
