@@ -37,7 +37,7 @@ class Preset:
 
 _EXACT = Tolerance(cosine_min=0.9999, alone_vs_batched=0.0, rank_agreement=1.0)
 _INT8 = Tolerance(cosine_min=0.99, alone_vs_batched=0.0, rank_agreement=0.98)
-_INT4 = Tolerance(cosine_min=0.95, alone_vs_batched=0.0, rank_agreement=0.95)
+_INT4 = Tolerance(cosine_min=0.95, alone_vs_batched=1e-6, rank_agreement=0.95)  # a lone row has a kernel of its own
 _FP16 = Tolerance(cosine_min=0.999, alone_vs_batched=2e-3, rank_agreement=0.99)
 
 _ALL = (
@@ -63,7 +63,7 @@ _ALL = (
         provider="cpu",
         reason=(
             "The smallest file, with float arithmetic on 4-bit weights: exact where the checkpoint was in 4 bits "
-            "before, an approximation to measure anywhere else. Slower than float on large batches."
+            "before, an approximation to measure anywhere else. As fast as float."
         ),
         convert=convert.cpu_int4,
         tolerance=_INT4,

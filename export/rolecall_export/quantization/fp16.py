@@ -51,6 +51,9 @@ def half(array: Array, *, name: str) -> Array:
 def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     """A graph that somebody else exported, in float16 between the operators of _SINGLE; inputs and outputs stay."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=list(_SINGLE))
-    return converted
+    converted = OnnxModel(convert_float_to_float16(model, keep_io_types=True, op_block_list=list(_SINGLE)))
+    converted.topological_sort()  # it puts casts at the end
+    result: onnx.ModelProto = converted.model
+    return result
