@@ -13,9 +13,9 @@ from rolecall_server.repository import ModelRepository
 from rolecall_server.types import ModelKey, TokenIds
 
 BACKEND = "embedded"
-# Measured with the default encoder on one thread, texts of 32 to 512 tokens, in tokens a CPU second: 512 and 1,024 padded
-# tokens are within 6 % of the best, 2,048 is 2 to 9 % below it, 4,096 10 to 14 % (the caches no longer hold the batch),
-# 64 about 15 %. Of the two best the smaller: less padding, shorter waits, and more workers get a part of a burst.
+# Measured with the default encoder on one thread, texts of 32 to 512 tokens, in tokens a CPU second: 512 and 1,024
+# padded tokens are within 6 % of the best, 2,048 is 2 to 9 % below it, 4,096 10 to 14 % (the caches no longer hold the
+# batch), 64 about 15 %. Of the two best the smaller: less padding, shorter waits, more workers get a part of a burst.
 CPU_BATCH_TOKENS = 512
 # Not measured: enough for the matrix products to fill a GPU; the batcher's own maximum caps it.
 GPU_BATCH_TOKENS = 16384

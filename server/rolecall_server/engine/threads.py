@@ -1,12 +1,12 @@
 """How the embedded engine divides the cores.
 
-Measured with the default encoder (int8, 12 layers, 384 wide) on 2 cores of an AVX-512 VNNI machine, interleaved runs; two
-workers with one thread each against one worker with two threads. On a quiet machine the two workers did 1.1 to 2 times
-as many tokens a second (single texts, batches of 8 and 32; only 8 texts of 32 tokens went the other way, by 1.2), on a
-busy one 0.95 to 2 times; they need 1 to 40 % less CPU for a batch, as separate batches don't meet at each node. Threads
-that wait by spinning bring a lone text of 128 tokens from 28 ms to 20 on a quiet machine, and halve the throughput on a
-busy one. More cores were not measured; nothing in this grows weaker with them. Who wants one long text sooner, rather
-than many, sets `intra_op_threads` higher.
+Measured with the default encoder (int8, 12 layers, 384 wide) on 2 cores of an AVX-512 VNNI machine, interleaved runs:
+two workers with one thread each against one worker with two threads. With little else running the two workers did 1.1
+to 2 times as many tokens a second (single texts, batches of 8 and 32; only 8 texts of 32 tokens went the other way, by
+1.2), on a busy machine 0.96 to 2.1 times; two threads cost 1 to 40 % more CPU for a batch, as they meet at each node.
+Threads that wait by spinning bring a lone text of 128 tokens from 28 ms to 20 with little else running, and halve the
+throughput on a busy machine. More cores were not measured. Who wants one long text sooner, rather than many, sets
+`intra_op_threads` higher.
 """
 
 from dataclasses import dataclass

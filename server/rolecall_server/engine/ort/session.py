@@ -25,7 +25,8 @@ class SessionSettings:
     """How sessions run.
 
     providers: names of providers.py, or only `auto`. intra_op_threads: threads that work on one batch, 0 for all cores.
-    spinning: with several such threads, they wait for work by spinning (threads.py says what that brings). cpu_arena: keep freed memory for the next batch (without: less memory, 10 to 17 % more CPU).
+    spinning: with several such threads, they wait for work by spinning (engine/threads.py says what that brings).
+    cpu_arena: keep freed memory for the next batch (without: less memory, 10 to 17 % more CPU).
     """
 
     providers: tuple[str, ...] = (AUTO,)
