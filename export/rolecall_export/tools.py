@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from importlib import metadata, resources
 
+_ONLY_TALK = ("cli.py", "commands/", "compare.py", "errors.py", "progress.py")
 _ALWAYS = ("rolecall", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tokenizers")
 
 
@@ -21,7 +22,10 @@ def versions(packages: Iterable[str] = ()) -> dict[str, str]:
 
 
 def _code_hash() -> str:
-    """Of the exporter's own source: its conversions may change while the version of the package does not."""
+    """Of the exporter's own source: its conversions may change while the version of the package does not.
+
+    What only talks to the user is left out.
+    """
     digest = hashlib.sha256()
     root = resources.files(__package__)
     pending = [("", root)]
@@ -31,7 +35,7 @@ def _code_hash() -> str:
         for entry in folder.iterdir():
             if entry.is_dir():
                 pending.append((f"{path}{entry.name}/", entry))
-            elif entry.name.endswith((".py", ".json")):
+            elif entry.name.endswith((".py", ".json")) and not (path + entry.name).startswith(_ONLY_TALK):
                 sources[path + entry.name] = entry.read_bytes()
     for name in sorted(sources):
         digest.update(f"{name} {len(sources[name])}\n".encode())

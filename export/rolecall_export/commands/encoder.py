@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rolecall_export import presets
-from rolecall_export.errors import UsageError
+from rolecall_export.errors import ExportError, UsageError
 from rolecall_export.progress import Reporter
 
 if TYPE_CHECKING:
@@ -138,7 +138,10 @@ def _compare(console: Console, source: Source, *, known: Sequence[Preset]) -> No
         if kind == verification_set.DOCUMENT:
             by_language.setdefault(languages[name], []).append(token_ids)
     with reporter.step("compare presets"):
-        results = compare(checkpoint.model, chosen, token_ids=by_language, pad_token_id=checkpoint.pad_token_id)
+        try:
+            results = compare(checkpoint.model, chosen, token_ids=by_language, pad_token_id=checkpoint.pad_token_id)
+        except ValueError as error:
+            raise ExportError(f"this model can't be converted by every preset: {error}") from error
     table = Table("preset", "MB", "speed", "cosine min", "cosine mean", "alone vs batched", header_style="bold")
     for row in results:
         figures = (f"{row.megabytes:.0f}", f"{row.speed:.2f}", f"{row.cosine_min:.5f}", f"{row.cosine_mean:.5f}")

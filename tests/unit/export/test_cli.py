@@ -103,3 +103,15 @@ def test_the_presets_are_listed_with_their_reasons(capsys: pytest.CaptureFixture
     for each in presets.PRESETS.values():
         assert each.name in words
         assert each.reason.split()[0] in words
+
+
+def test_the_presets_are_compared_and_nothing_is_published(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: TinySource
+):
+    code, output, errors = run(capsys, "--compare", "--preset", "same", "--repository", str(tmp_path))
+    assert (code, errors) == (0, "")
+    rows = {line.split()[1]: line.split()[3::2] for line in output.splitlines() if line.startswith("│")}
+    assert set(rows) == {"same", "wrong"}
+    assert float(rows["same"][2]) == 1.0  # least cosine
+    assert float(rows["wrong"][2]) < 0.9
+    assert contents(tmp_path) == {}
