@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from rolecall_server.types import BatchReport, ModelInfo, Priority
 
@@ -19,6 +19,9 @@ class Metrics:
     """Implements Observer and the transport's RpcObserver on one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        # A gauge beside every counter and histogram, of use to nobody here.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(f"rolecall_{name}", text, labels, registry=registry)
 
