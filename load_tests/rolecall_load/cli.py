@@ -16,7 +16,7 @@ from rolecall_load.load import Result, Watch, run_load
 from rolecall_load.observe import Observer
 from rolecall_load.options import add_observation, add_payload, add_window, load_spec
 from rolecall_load.overload import OverloadPlan, measure_overload
-from rolecall_load.report import overload_json, print_overload, print_result, result_json, write_json
+from rolecall_load.report import output, overload_json, print_overload, print_result, result_json, write_json
 from rolecall_load.spec import LoadSpec, Mode
 from rolecall_load.verdict import passed
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.command(options, console)
         return code
     except LoadError as error:
-        console.print(f"rolecall-load: {error}", style="red", markup=False)
+        console.print(f"rolecall-load: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     observer = Observer(pid=options.server_pid, metrics_url=options.metrics_url)
     with _progress(console, spec, mode) as watch:
         result = run_load(spec, observer=observer, watch=watch)
-    print_result(Console(), result)
+    print_result(output(), result)
     if options.json:
         write_json(Path(options.json), result_json(result))
     return 0
@@ -101,7 +101,7 @@ def _overload(options: argparse.Namespace, console: Console) -> int:
             return run_load(spec, observer=observer, watch=watch)
 
     result = measure_overload(plan, phase)
-    print_overload(Console(), result)
+    print_overload(output(), result)
     if options.json:
         write_json(Path(options.json), overload_json(result))
     return 0 if passed(result.checks) else 1

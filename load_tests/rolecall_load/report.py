@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from rolecall_load.summary import Percentiles, Summary
 from rolecall_load.verdict import Check, right_refusal
 
 _MEGABYTE = 1024 * 1024
+_WIDTH = 132
 
 
 def result_json(result: Result) -> dict[str, Any]:
@@ -50,6 +52,11 @@ def overload_json(result: OverloadResult) -> dict[str, Any]:
         "overload": result_json(result.overload),
         "after": result_json(result.after),
     }
+
+
+def output() -> Console:
+    """Standard output; wide enough for our tables where it is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -112,11 +119,11 @@ def _rates(result: Result) -> Table:
 
 
 def _durations(summary: Summary) -> Table:
-    table = Table("milliseconds", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max")
+    table = Table("ms", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max")
     _duration(table, "answered", summary.latency_ok)
     _duration(table, "refused", summary.latency_refused)
     for name in ("tokenize", "queue", "inference", "total"):
-        _duration(table, f"server: {name}", summary.server[name])
+        _duration(table, f"server {name}", summary.server[name])
     return table
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from rolecall_load.bench import invariance_command, quality_command
+from rolecall_load.bench import invariance_command, quality_command, speed_command
 from rolecall_load.errors import LoadError
 
-_COMMANDS = (quality_command, invariance_command)
+_COMMANDS = (quality_command, invariance_command, speed_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.command(options, console)
         return code
     except LoadError as error:
-        console.print(f"rolecall-bench: {error}", style="red", markup=False)
+        console.print(f"rolecall-bench: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         return 130

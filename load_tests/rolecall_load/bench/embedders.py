@@ -107,18 +107,24 @@ class DirectEncoder:
     def __init__(self, repository: Path, *, model: str = "encoder", threads: int = 0, batch_size: int = 32) -> None:
         folder, manifest = _newest(repository / model)
         self.preset = str(manifest["preset"])
+        self.max_tokens = int(manifest["max_tokens"])
         self._pad = int(manifest["pad_token_id"])
         self._multiple = int(manifest.get("pad_to_multiple", 1))
         self._prefixes: dict[str, str] = manifest["prefixes"]
         self._batch_size = batch_size
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(int(manifest["max_tokens"]))
+        self._tokenizer.enable_truncation(self.max_tokens)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # A pattern is kept for each shape that comes by, and there are many.
+        options.enable_mem_pattern = False
         self._session = onnxruntime.InferenceSession(
             str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
+
+    def prefix(self, kind: Kind) -> str:
+        return self._prefixes[kind]
 
     def tokenize(self, texts: Sequence[str], kind: Kind) -> Tokens:
         prefix = self._prefixes[kind]

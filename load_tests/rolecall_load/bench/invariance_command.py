@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rolecall_load.bench.invariance import LIMIT, InvariancePlan, InvarianceResult, measure_invariance
-from rolecall_load.report import write_json
+from rolecall_load.report import output, write_json
 from rolecall_load.spec import new_tag
 
 
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             progress.advance(tasks[name], texts)
 
         result = asyncio.run(measure_invariance(plan, advance))
-    _print(Console(), result, limit=options.limit)
+    _print(output(), result, limit=options.limit)
     if options.json:
         write_json(Path(options.json), asdict(result) | {"largest": result.largest, "limit": options.limit})
     return 0 if result.passed(options.limit) else 1

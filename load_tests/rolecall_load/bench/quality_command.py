@@ -14,7 +14,7 @@ from rolecall_load.bench.embedders import DirectEncoder, Embedder, ServerEmbedde
 from rolecall_load.bench.quality import TOLERANCE, evaluate, print_quality
 from rolecall_load.bench.ranking import SETS
 from rolecall_load.errors import LoadError
-from rolecall_load.report import write_json
+from rolecall_load.report import output, write_json
 
 _SETS_HELP = """\
 DIR holds one folder for each set; neither is part of the project:
@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         for ranking in rankings:
             with console.status(f"{ranking.name}: {len(ranking.queries)} queries, {len(ranking.documents)} documents"):
                 results.append(evaluate(ranking, server, reference=reference))
-    print_quality(Console(), results, names=(options.address, reference.name if reference else "none"))
+    print_quality(output(), results, names=(options.address, reference.name if reference else "none"))
     if options.json:
         write_json(Path(options.json), {"sets": [asdict(result) for result in results]})
     return 0 if all(result.passed(options.tolerance) for result in results) else 1
