@@ -49,8 +49,9 @@ class Health:
     """SERVING only while the server has started, does not drain, and the engine is well. Owned by the event loop."""
 
     def __init__(self) -> None:
+        self.has_started = False
         self._listener: Callable[[bool], None] = lambda serving: None
-        self._started = self._draining = self._engine = False
+        self._draining = self._engine = False
 
     def tell(self, listener: Callable[[bool], None]) -> None:
         self._listener = listener
@@ -62,7 +63,7 @@ class Health:
         self._announce()
 
     def started(self) -> None:
-        self._started = True
+        self.has_started = True
         self._announce()
 
     def drain(self) -> None:
@@ -70,7 +71,7 @@ class Health:
         self._announce()
 
     def _announce(self) -> None:
-        self._listener(self._started and self._engine and not self._draining)
+        self._listener(self.has_started and self._engine and not self._draining)
 
 
 async def serve(
@@ -155,7 +156,8 @@ def _assemble(
 
 async def _drain(settings: Settings, health: Health, parts: _Parts) -> None:
     health.drain()
-    await asyncio.sleep(settings.drain_delay_secs)
+    if health.has_started:  # nobody sends anything to a server that never served
+        await asyncio.sleep(settings.drain_delay_secs)
     parts.admission.close("the server is shutting down")
     await parts.server.stop(settings.exit_timeout_secs)
 

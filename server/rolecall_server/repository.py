@@ -79,7 +79,7 @@ class ModelRepository:
         try:
             raw = json.loads((folder / MANIFEST).read_text(encoding="utf8"))
             return _artifact(key, folder, raw)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(f"model {key}: unreadable manifest ({type(error).__name__})") from error
 
 

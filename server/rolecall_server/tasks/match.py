@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.profiles import Profile
 from rolecall_server.tasks.catalog import EncoderCatalog
@@ -76,11 +74,6 @@ class MatchTask:
             raise query
         good = [(i, d) for i, d in enumerate(documents) if isinstance(d, Vectorized)]
         scores = score(query.vector, [d.vector for _, d in good], request.metric)
-        finite = np.isfinite(scores)
-        for place in np.flatnonzero(~finite):
-            index = good[place][0]
-            documents[index] = InvalidInputError(f"documents[{index}]", "has a score beyond the range of a float")
-        good, scores = [good[place] for place in np.flatnonzero(finite)], scores[finite]
         self._observer.on_scores(scores)
         results = [
             MatchedDocument(good[p][0], float(scores[p]), good[p][1].usage, good[p][1].cache_hit)

@@ -12,8 +12,7 @@ SCORING_VERSION = "dense-1"
 
 
 def score(query: Vector, documents: Sequence[Vector], metric: Metric) -> NDArray[np.float32]:
-    """Float32 scores [documents], larger is better; computed in float64 and rounded once. Infinite where the numbers
-    of given embeddings are too large for a score.
+    """Float32 scores [documents], larger is better; computed in float64 and rounded once.
 
     Sums run along each row by itself rather than through a matrix product, whose order of additions depends on how
     many rows there are.
@@ -28,8 +27,7 @@ def score(query: Vector, documents: Sequence[Vector], metric: Metric) -> NDArray
     elif metric is Metric.COSINE:
         lengths = np.sqrt((rows * rows).sum(axis=1)) * np.sqrt((one * one).sum())
         scores = np.clip(scores / lengths, -1.0, 1.0)
-    with np.errstate(over="ignore"):
-        return scores.astype(np.float32)
+    return scores.astype(np.float32)
 
 
 def rank(scores: NDArray[np.float32], *, top_k: int, min_score: float | None) -> list[int]:

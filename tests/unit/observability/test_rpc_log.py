@@ -1,0 +1,50 @@
+import logging
+
+import pytest
+from rolecall_server.observability.rpc_log import RpcHearers, RpcLog
+
+LOGGER = "rolecall.access"
+
+
+@pytest.mark.parametrize(
+    ("code", "level"),
+    [
+        ("OK", logging.DEBUG),
+        ("CANCELLED", logging.DEBUG),
+        ("INVALID_ARGUMENT", logging.INFO),
+        ("INTERNAL", logging.INFO),
+    ],
+)
+def test_an_rpc_is_one_line_and_a_good_one_a_quiet_one(caplog, code, level):
+    caplog.set_level(logging.DEBUG, LOGGER)
+    log = RpcLog()
+    log.on_rpc_started("S/M")
+    log.on_rpc_done("S/M", code, seconds=0.123456789, request_id="r")
+
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert (record.method, record.code, record.seconds, record.request_id) == ("S/M", code, 0.123457, "r")
+
+
+def test_a_quiet_line_is_not_written_where_nobody_listens(caplog):
+    caplog.set_level(logging.INFO, LOGGER)
+    RpcLog().on_rpc_done("S/M", "OK", seconds=1, request_id="r")
+
+    assert caplog.records == []
+
+
+def test_several_hear_the_same():
+    heard = []
+
+    class Hearer:
+        def on_rpc_started(self, method):
+            heard.append(("started", method))
+
+        def on_rpc_done(self, method, code, *, seconds, request_id):
+            heard.append((method, code, seconds, request_id))
+
+    both = RpcHearers([Hearer(), Hearer()])
+    both.on_rpc_started("m")
+    both.on_rpc_done("m", "OK", seconds=1.0, request_id="r")
+
+    assert heard == [("started", "m")] * 2 + [("m", "OK", 1.0, "r")] * 2

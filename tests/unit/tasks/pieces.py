@@ -1,0 +1,78 @@
+"""A whole way from tasks to an engine, in one process and without a wire, for the tests of this folder."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rolecall_server.batching.admission import Admission, AdmissionLimits
+from rolecall_server.batching.batcher import Batcher
+from rolecall_server.batching.policy import BatchLimits
+from rolecall_server.cache.embedding_cache import EmbeddingCache
+from rolecall_server.engine.fake import FAKE_KEY, FakeBehaviour, FakeEngine
+from rolecall_server.engine.fake_tokenizer import byte_tokenizer
+from rolecall_server.profiles import Profile
+from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.encoder import Encoder, Shared
+from rolecall_server.text.tokenizer import Tokenizer
+from rolecall_server.types import ModelKey, RequestContext
+
+from tests.observers import ListObserver
+
+CONTEXT = RequestContext("r", math.inf)
+
+
+@dataclass
+class Pieces:
+    engine: FakeEngine
+    batcher: Batcher
+    admission: Admission
+    catalog: EncoderCatalog
+    encoder: Encoder
+    observer: ListObserver
+    shared: Shared
+
+
+@asynccontextmanager
+async def assembled(
+    *, max_queue_tokens: int = 10_000, cache_bytes: int = 1 << 20, **fake: Any
+) -> AsyncIterator[Pieces]:
+    """The fake engine with one version loaded, and everything between it and the tasks."""
+    observer = ListObserver()
+    engine = FakeEngine(FakeBehaviour(**{"dimensions": 16, "max_tokens": 64, **fake}), lambda serving, reason: None)
+    info = (await engine.load(FAKE_KEY)).info
+    limits = BatchLimits(max_tokens=4096, max_sequences=32, max_delay=0.0)
+    batcher = Batcher(engine, limits=limits, observer=observer, on_failure=lambda reason: None)
+    batcher.start()
+    admission = Admission(AdmissionLimits(100, max_queue_tokens), observer)
+    with ThreadPoolExecutor(2) as threads:
+        shared = Shared(
+            batcher=batcher,
+            cache=EmbeddingCache(cache_bytes, observer),
+            admission=admission,
+            tokenization=threads,
+            observer=observer,
+        )
+        encoder = make_encoder(info, shared)
+        catalog = EncoderCatalog("encoder", lambda key: key == ModelKey("encoder", "7"))
+        catalog.add(encoder)
+        yield Pieces(engine, batcher, admission, catalog, encoder, observer, shared)
+        await batcher.close()
+        await engine.close()
+
+
+def make_encoder(info: Any, shared: Shared) -> Encoder:
+    return Encoder(info, Tokenizer(byte_tokenizer(), max_tokens=info.max_tokens, prefixes={}), shared=shared)
+
+
+def profiles(texts: Sequence[Any], field: str = "documents") -> tuple[Profile, ...]:
+    return tuple(Profile(f"{field}[{place}]", str(place), content) for place, content in enumerate(texts))
+
+
+async def settled() -> None:
+    """Let everything run that can run without waiting for a thread."""
+    for _ in range(20):
+        await asyncio.sleep(0)

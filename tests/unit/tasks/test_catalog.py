@@ -1,0 +1,127 @@
+import asyncio
+
+import pytest
+from rolecall_server.engine.fake import fake_info
+from rolecall_server.errors import ModelNotFoundError, ModelNotLoadedError, UnavailableError
+from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.types import ModelKey
+
+from tests.unit.tasks.pieces import settled
+
+
+class Known:
+    """An encoder as far as the catalog looks at it."""
+
+    def __init__(self, name, version):
+        self.info = fake_info(ModelKey(name, version))
+
+
+@pytest.fixture
+def catalog():
+    """encoder 2, 9 and 10 are loaded; encoder 3 lies in the repository."""
+    made = EncoderCatalog("encoder", lambda key: key == ModelKey("encoder", "3"))
+    for version in ("9", "10", "2"):
+        made.add(Known("encoder", version))
+    made.add(Known("other", "1"))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "found"),
+    [("", "", "encoder/10"), ("encoder", "", "encoder/10"), ("encoder", "2", "encoder/2"), ("other", "", "other/1")],
+)
+def test_a_request_finds_its_version(catalog, name, version, found):
+    assert str(catalog.find(name, version)) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "error"),
+    [
+        ("encoder", "3", ModelNotLoadedError),
+        ("", "3", ModelNotLoadedError),
+        ("encoder", "4", ModelNotFoundError),
+        ("encoder", "02", ModelNotFoundError),
+        ("nobody", "", ModelNotFoundError),
+        ("nobody", "1", ModelNotFoundError),
+    ],
+)
+def test_what_is_not_there_is_told_apart(catalog, name, version, error):
+    with pytest.raises(error):
+        catalog.find(name, version)
+
+
+async def test_without_any_version_the_default_is_unavailable_and_not_unknown():
+    empty = EncoderCatalog("encoder", lambda key: False)
+
+    with pytest.raises(UnavailableError):
+        empty.find("", "")
+
+
+async def test_a_version_is_retired_once_nobody_uses_it(catalog):
+    unloaded = []
+    key = ModelKey("encoder", "10")
+
+    async def unload(key):
+        unloaded.append(key)
+
+    async with catalog.use("", "") as first:
+        async with catalog.use("encoder", "10"):
+            retiring = asyncio.create_task(catalog.retire(key, unload))
+            await settled()
+            assert [encoder.info.key for encoder in catalog.leaving()] == [key]
+            with pytest.raises(ModelNotLoadedError):
+                catalog.find("encoder", "10")
+            assert str(catalog.find("", "")) == "encoder/9"
+            with pytest.raises(ModelNotLoadedError):
+                await catalog.retire(key, unload)
+        await settled()
+        assert (first.info.key, unloaded) == (key, [])
+    await retiring
+    assert unloaded == [key]
+    with pytest.raises(ModelNotFoundError):
+        catalog.find("encoder", "10")
+
+
+async def test_one_who_comes_and_goes_does_not_free_what_another_uses(catalog):
+    done = []
+
+    async def unload(key):
+        done.append(key)
+
+    users = [catalog.use("other", "1") for _ in range(2)]
+    for user in users:
+        await user.__aenter__()
+    retiring = asyncio.create_task(catalog.retire(ModelKey("other", "1"), unload))
+    await settled()
+    await users[0].__aexit__(None, None, None)
+    await settled()
+    assert done == []
+    await users[1].__aexit__(None, None, None)
+    await retiring
+    assert len(done) == 1
+
+
+async def test_a_retirement_that_is_given_up_leaves_the_version_serving(catalog):
+    async def unload(key):
+        raise AssertionError
+
+    async with catalog.use("other", ""):
+        retiring = asyncio.create_task(catalog.retire(ModelKey("other", "1"), unload))
+        await settled()
+        retiring.cancel()
+        await asyncio.wait([retiring])
+    assert str(catalog.find("other", "")) == "other/1"
+    assert catalog.leaving() == []
+
+
+async def test_a_failing_request_gives_its_version_back(catalog):
+    with pytest.raises(ZeroDivisionError):
+        async with catalog.use("other", ""):
+            raise ZeroDivisionError
+    unloaded = []
+
+    async def unload(key):
+        unloaded.append(key)
+
+    await asyncio.wait_for(catalog.retire(ModelKey("other", "1"), unload), 10)
+    assert len(unloaded) == 1

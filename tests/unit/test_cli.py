@@ -1,0 +1,161 @@
+"""The command `rolecall`: what it prints, and with which status it ends."""
+
+import socket
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from rolecall_server.cli import COMMANDS, main
+from rolecall_server.settings import Settings
+
+from tests.fixtures_models import tiny_repository
+from tests.servers import ROLECALL
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    for field in Settings.model_fields:
+        monkeypatch.delenv(f"ROLECALL_{field.upper()}", raising=False)
+
+
+def test_the_command_is_installed():
+    (found,) = entry_points(group="console_scripts", name="rolecall")
+
+    assert found.load() is main
+    assert ROLECALL.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "stream"),
+    [([], 2, "err"), (["nonsense"], 2, "err"), (["--help"], 0, "out"), (["-h"], 0, "out")],
+)
+def test_it_says_what_it_can(capsys, arguments, status, stream):
+    assert main(arguments) == status
+    printed = getattr(capsys.readouterr(), stream)
+    assert all(command in printed for command in COMMANDS)
+
+
+def test_check_config_prints_what_serve_would_take(capsys, monkeypatch):
+    monkeypatch.setenv("ROLECALL_MAX_BATCH_TOKENS", "77")
+
+    assert main(["check-config", "--port", "1", "--allow-model-control"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"--port 1", "--max-batch-tokens 77", "--allow-model-control True", "--host 127.0.0.1"} <= set(lines)
+    assert len(lines) == len(Settings.model_fields)
+
+
+@pytest.mark.parametrize("command", ["check-config", "serve", "models"])
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("port", "70000", "--port: "),
+        ("backend", "cloud", "--backend: "),
+        ("max-batch-tokens", "many", "--max-batch-tokens: "),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_flag(capsys, monkeypatch, command, name, value, word):
+    assert main([command, f"--{name}", value]) == 2
+    by_flag = capsys.readouterr().err
+    monkeypatch.setenv(f"ROLECALL_{name.replace('-', '_').upper()}", value)
+    assert main([command]) == 2
+    for printed in (by_flag, capsys.readouterr().err):
+        assert printed.startswith(f"rolecall: {word}")
+        assert len(printed.splitlines()) == 1
+
+
+def test_an_unknown_flag_is_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--nonsense"])
+    assert caught.value.code == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+def test_help_lists_every_flag(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in printed for name in Settings.model_fields)
+
+
+def test_models_lists_the_repository(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    tiny_repository(tmp_path, "1")
+    tiny_repository(tmp_path, "10")
+
+    assert main(["models", "--model-repository", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines() if "encoder" in line]
+    assert [row[3] for row in rows] == ["1", "10"]
+    assert "cpu-fp32" in printed
+    assert "Apache-2.0" in printed
+
+
+def test_models_of_a_damaged_repository_is_one_line(capsys, tmp_path):
+    tiny_repository(tmp_path)
+    (tmp_path / "encoder" / "1" / "manifest.json").write_text("[]")
+
+    assert main(["models", "--model-repository", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "rolecall: model encoder/1: unreadable manifest (TypeError)\n"
+
+
+def serve(*arguments):
+    """`rolecall serve` where it can't start: in a process of its own, for it takes over logging and signals."""
+    return subprocess.run(
+        [str(ROLECALL), "serve", "--port", "0", "--metrics-port", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def last_line(ran):
+    return ran.stderr.splitlines()[-1]
+
+
+def test_serve_without_a_model_is_one_line(tmp_path):
+    ran = serve("--model-repository", str(tmp_path))
+
+    assert ran.returncode == 1
+    assert ran.stderr == "rolecall: model encoder is not in the repository\n"
+
+
+def test_serve_with_a_damaged_model_ends_at_once_and_says_which(tmp_path):
+    tiny_repository(tmp_path)
+    (tmp_path / "encoder" / "1" / "model.onnx").write_bytes(b"damaged")
+    ran = serve("--model-repository", str(tmp_path), "--drain-delay-secs", "30")
+
+    assert ran.returncode == 1
+    assert last_line(ran) == "rolecall: model encoder/1: file model.onnx does not match the manifest's hash"
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
+def test_serve_on_a_port_that_is_taken_is_one_line(flag):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ran = serve("--backend", "fake", flag, str(port))
+
+    assert ran.returncode == 1
+    assert f"127.0.0.1:{port}" in last_line(ran)
+    assert last_line(ran).startswith("rolecall: can't listen on ")
+    assert "Traceback" not in ran.stderr
+
+
+def test_what_is_not_built_says_so():
+    ran = serve("--backend", "triton")
+
+    assert ran.returncode == 1
+    assert last_line(ran).startswith("rolecall: the triton backend is not built yet")
+
+
+def test_commands_that_run_nothing_load_no_runtime():
+    code = (
+        "import sys; from rolecall_server.cli import main; main(['check-config']); "
+        "sys.exit('onnxruntime' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60).returncode == 0

@@ -1,0 +1,116 @@
+import json
+
+import pytest
+from rolecall_server.errors import EngineError, ModelNotFoundError
+from rolecall_server.repository import ModelRepository
+from rolecall_server.types import ModelKey
+
+from tests.fixtures_models import tiny_repository
+
+KEY = ModelKey("encoder", "1")
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tiny_repository(tmp_path, "1", manifest={"measured": {"cosine_min_en": 0.5}, "pad_to_multiple": 8})
+
+
+def manifest(root):
+    return root / "encoder" / "1" / "manifest.json"
+
+
+def replace(root, **fields):
+    raw = json.loads(manifest(root).read_text())
+    manifest(root).write_text(json.dumps({**raw, **fields}))
+
+
+def test_a_manifest_is_read_whole(root):
+    artifact = ModelRepository(root).artifact(KEY)
+
+    assert artifact.info.key == KEY
+    assert (artifact.info.precision, artifact.info.licence, artifact.info.source) == ("cpu-fp32", "Apache-2.0", "tests")
+    assert (artifact.info.dimensions, artifact.info.max_tokens) == (32, 512)
+    assert artifact.info.languages == ("en", "zh")
+    assert artifact.info.measured == {"cosine_min_en": 0.5}
+    assert (artifact.provider, artifact.pad_token_id, artifact.length_multiple) == ("cpu", 1, 8)
+    assert artifact.prefixes == {"query": "query: ", "document": "passage: "}
+    assert artifact.graph.is_file()
+    assert artifact.tokenizer.is_file()
+    assert set(artifact.files) == {"model.onnx", "tokenizer.json"}
+    artifact.verify()
+
+
+def test_versions_are_in_the_order_of_their_numbers(root):
+    for version in ("2", "10"):
+        tiny_repository(root, version)
+    tiny_repository(root, "3", name="another")
+    repository = ModelRepository(root)
+
+    assert [str(key) for key in repository.versions()] == ["another/3", "encoder/1", "encoder/2", "encoder/10"]
+    assert str(repository.latest("encoder")) == "encoder/10"
+
+
+def test_folders_that_are_no_version_are_passed_over(root):
+    for name in ("latest", "1.tmp", "-1", "²", ".3"):
+        (root / "encoder" / name).mkdir()
+        (root / "encoder" / name / "manifest.json").write_text("{}")
+    (root / "encoder" / "4").mkdir()
+    (root / "encoder" / "config.pbtxt").touch()
+
+    assert ModelRepository(root).versions() == [KEY]
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "encoder"])
+def test_no_repository_has_no_models(root, folder):
+    repository = ModelRepository(root / folder)
+
+    assert repository.versions() == []
+    with pytest.raises(ModelNotFoundError):
+        repository.latest("encoder")
+
+
+@pytest.mark.parametrize("key", [("encoder", "2"), ("nobody", "1"), ("encoder", "../encoder/1"), ("..", "1"), ("", "")])
+def test_what_is_not_there_is_not_found(root, key):
+    with pytest.raises(ModelNotFoundError):
+        ModelRepository(root).artifact(ModelKey(*key))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '"x"', "\x00", '{"format": 1}'])
+def test_a_manifest_that_is_none_is_an_error_that_names_the_version(root, text):
+    manifest(root).write_text(text)
+
+    with pytest.raises(EngineError, match="encoder/1"):
+        ModelRepository(root).info(KEY)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"format": 2},
+        {"dimensions": "many"},
+        {"dimensions": None},
+        {"max_tokens": float("inf")},
+        {"files": ["model.onnx"]},
+        {"files": {"model.onnx": {}}},
+        {"prefixes": None},
+        {"measured": {"cosine": "high"}},
+        {"languages": 7},
+    ],
+    ids=str,
+)
+def test_a_manifest_with_a_wrong_field_is_an_error_that_names_the_version(root, fields):
+    replace(root, **fields)
+
+    with pytest.raises(EngineError, match="encoder/1"):
+        ModelRepository(root).info(KEY)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(b"x"), lambda path: path.unlink()], ids=["changed", "gone"]
+)
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_every_file_is_verified(root, name, damage):
+    damage(root / "encoder" / "1" / name)
+
+    with pytest.raises(EngineError, match=name):
+        ModelRepository(root).artifact(KEY).verify()
