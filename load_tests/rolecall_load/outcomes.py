@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 STATUS_DETAILS = "grpc-status-details-bin"
-OK = "OK"
+_LOCAL_DEADLINE = "Deadline Exceeded"
+"""What gRPC's core says when the client's own timer ends a call."""
 
 _Detail = TypeVar("_Detail", bound=Message)
 
@@ -74,7 +75,7 @@ def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
     metadata = error.trailing_metadata()
     raw = metadata.get(STATUS_DETAILS) if metadata is not None else None
     if not isinstance(raw, bytes):
-        return Refusal(code, local=not metadata and code == "DEADLINE_EXCEEDED")
+        return Refusal(code, local=not metadata and error.details() == _LOCAL_DEADLINE)
     status = status_pb2.Status()
     try:
         status.ParseFromString(raw)

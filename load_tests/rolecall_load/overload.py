@@ -63,6 +63,7 @@ def measure_overload(plan: OverloadPlan, run: Run) -> OverloadResult:
     checks = judge_overload(
         overload.summary,
         capacity=capacity,
+        afterwards=after.summary.goodput,
         queue_tokens=overload.observation.maxima.get("rolecall_queue_tokens"),
         queue_limit=limit,
     )

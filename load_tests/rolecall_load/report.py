@@ -143,7 +143,7 @@ def _refusals(summary: Summary) -> Table:
             "yes" if kind.retry_info else "no",
             str(refusal.count),
             f"{refusal.count / summary.sent:.1%}",
-            "yes" if right_refusal(kind) else "[red]no[/]",
+            "expired" if kind.local else "yes" if right_refusal(kind) else "[red]no[/]",
         )
     return table
 

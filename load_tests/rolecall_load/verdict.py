@@ -8,6 +8,9 @@ from rolecall_load.outcomes import Refusal
 from rolecall_load.summary import Summary
 
 LEAST_GOODPUT_RATIO = 0.9
+MOST_EXPIRED_SHARE = 0.01
+"""Of all requests. One whose batch takes longer than foreseen can't be refused any more."""
+LEAST_RECOVERY_RATIO = 0.9
 SHED = "SHED_BEFORE_DEADLINE"
 
 
@@ -28,12 +31,18 @@ def right_refusal(kind: Refusal) -> bool:
 
 
 def judge_overload(
-    summary: Summary, *, capacity: float, queue_tokens: float | None, queue_limit: int | None
+    summary: Summary, *, capacity: float, afterwards: float, queue_tokens: float | None, queue_limit: int | None
 ) -> tuple[Check, ...]:
-    """capacity: goodput of the server when it is not overloaded, per second. Limit 0 or None: none is known."""
+    """capacity: goodput when not overloaded, per second; afterwards: measured again. Limit 0 or None: none is known.
+
+    Refusals are what the server sent. What the client's own timer ended was accepted and neither answered nor refused
+    in time; it is judged apart.
+    """
     ratio = summary.goodput / capacity if capacity else 0.0
-    wrong = sum(each.count for each in summary.refusals if not right_refusal(each.kind))
-    refused = sum(each.count for each in summary.refusals)
+    refusals = [each for each in summary.refusals if not each.kind.local]
+    wrong = sum(each.count for each in refusals if not right_refusal(each.kind))
+    refused = sum(each.count for each in refusals)
+    expired = sum(each.count for each in summary.refusals if each.kind.local)
     return (
         Check(
             "goodput",
@@ -41,8 +50,15 @@ def judge_overload(
             f"{summary.goodput:.1f}/s of {capacity:.1f}/s, ratio {ratio:.3f}, at least {LEAST_GOODPUT_RATIO}",
         ),
         Check("refusals", wrong == 0, f"{wrong} of {refused} with a wrong code or without details"),
+        Check(
+            "expired",
+            expired <= MOST_EXPIRED_SHARE * summary.sent,
+            f"{expired} of {summary.sent} neither answered nor refused within the deadline, at most "
+            f"{MOST_EXPIRED_SHARE:.0%}",
+        ),
         Check("items", summary.failed_items == 0, f"{summary.failed_items} failed inside answers"),
         _queue_check(queue_tokens, queue_limit),
+        _recovery_check(summary, capacity=capacity, afterwards=afterwards),
         Check(
             "client",
             None if summary.client_limited else True,
@@ -56,6 +72,16 @@ def _queue_check(tokens: float | None, limit: int | None) -> Check:
     if tokens is None or not limit:
         return Check("queue", None, "not measured: give --metrics-url, and the server a limit")
     return Check("queue", tokens <= limit, f"at most {tokens:.0f} tokens waiting, limit {limit}")
+
+
+def _recovery_check(summary: Summary, *, capacity: float, afterwards: float) -> Check:
+    """Never a failure by itself: a machine that others use as well looks the same as a server that is worn out."""
+    steady = afterwards >= LEAST_RECOVERY_RATIO * capacity
+    ratio = summary.goodput / afterwards if afterwards else 0.0
+    detail = f"unloaded again {afterwards:.1f}/s; against that, goodput under overload has the ratio {ratio:.3f}"
+    if not steady:
+        detail += ": the machine is restless or the server did not recover"
+    return Check("recovery", True if steady else None, detail)
 
 
 def passed(checks: tuple[Check, ...]) -> bool:

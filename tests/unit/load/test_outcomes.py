@@ -6,7 +6,7 @@ from grpc.aio import AioRpcError, Metadata
 from rolecall_load.outcomes import Refusal, read_refusal
 
 
-def failure(code, *details, metadata=True, raw=None):
+def failure(code, *details, metadata=True, raw=None, message=""):
     status = status_pb2.Status(code=code.value[0])
     for detail in details:
         packed = any_pb2.Any()
@@ -14,7 +14,7 @@ def failure(code, *details, metadata=True, raw=None):
         status.details.append(packed)
     body = status.SerializeToString() if raw is None else raw
     trailing = Metadata(("grpc-status-details-bin", body)) if metadata else Metadata()
-    return AioRpcError(code, Metadata(), trailing)
+    return AioRpcError(code, Metadata(), trailing, message)
 
 
 def test_retry_info_is_found_among_other_details():
@@ -32,9 +32,10 @@ def test_a_status_without_details():
 
 
 def test_the_clients_own_timer_is_told_from_the_servers_answer():
-    local = read_refusal(failure(grpc.StatusCode.DEADLINE_EXCEEDED, metadata=False))
-    assert local == Refusal("DEADLINE_EXCEEDED", local=True)
+    local = failure(grpc.StatusCode.DEADLINE_EXCEEDED, metadata=False, message="Deadline Exceeded")
+    assert read_refusal(local) == Refusal("DEADLINE_EXCEEDED", local=True)
     assert not read_refusal(failure(grpc.StatusCode.DEADLINE_EXCEEDED)).local
+    assert not read_refusal(failure(grpc.StatusCode.DEADLINE_EXCEEDED, metadata=False, message="too late")).local
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b""])

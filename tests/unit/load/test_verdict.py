@@ -15,8 +15,10 @@ def summary_of(*outcomes):
     return recorder.summary(seconds=1.0)
 
 
-def verdicts(summary, *, capacity=10.0, queue_tokens=100.0, queue_limit=200):
-    checks = judge_overload(summary, capacity=capacity, queue_tokens=queue_tokens, queue_limit=queue_limit)
+def verdicts(summary, *, capacity=10.0, afterwards=10.0, queue_tokens=100.0, queue_limit=200):
+    checks = judge_overload(
+        summary, capacity=capacity, afterwards=afterwards, queue_tokens=queue_tokens, queue_limit=queue_limit
+    )
     return {check.name: check.passed for check in checks}, passed(checks)
 
 
@@ -38,7 +40,7 @@ def test_goodput_below_nine_tenths_fails():
         (FULL, True),
         (Refusal("RESOURCE_EXHAUSTED"), False),
         (Refusal("DEADLINE_EXCEEDED", reason="SHED_BEFORE_DEADLINE"), True),
-        (Refusal("DEADLINE_EXCEEDED", local=True), False),
+        (Refusal("DEADLINE_EXCEEDED"), False),
         (Refusal("UNAVAILABLE", retry_info=True), False),
         (Refusal("UNKNOWN"), False),
     ],
@@ -66,6 +68,21 @@ def test_items_that_failed_inside_answers_fail():
 
 def test_a_client_that_lags_decides_nothing():
     assert verdicts(summary_of(*[answered(lag=0.2)] * 10))[0]["client"] is None
+
+
+@pytest.mark.parametrize(("expired", "right"), [(1, True), (2, False)])
+def test_what_neither_came_nor_was_refused_in_time_is_one_in_a_hundred_at_most(expired, right):
+    local = refused(Refusal("DEADLINE_EXCEEDED", local=True))
+    names, good = verdicts(summary_of(*[answered()] * (100 - expired), *[local] * expired))
+    assert names["expired"] is right
+    assert names["refusals"] is True
+    assert good is right
+
+
+def test_a_slower_server_afterwards_is_told_but_decides_nothing():
+    names, good = verdicts(summary_of(*[answered()] * 10), afterwards=8.0)
+    assert names["recovery"] is None
+    assert good
 
 
 def test_no_capacity_fails():
