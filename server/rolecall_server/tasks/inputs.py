@@ -34,17 +34,24 @@ async def vectorize(
     encoder: Encoder,
     sides: Sequence[tuple[Profile | InvalidInputError, TextKind]],
     *,
+    needed: int = 0,
     truncation: Truncation,
     context: RequestContext,
     timing: Timing,
 ) -> list[Vectorized | RolecallError]:
-    """A vector or an error for each profile, in their order; all texts go through the encoder together."""
+    """A vector or an error for each profile, in their order; all texts go through the encoder together.
+
+    needed: so many of the first profiles have to be readable; InvalidInputError before any work where one is not.
+    """
 
     def read_all() -> list[Text | Vector | InvalidInputError]:
         return [_try_read(profile, kind, encoder.info) for profile, kind in sides]
 
     large = sum(_size(profile) for profile, _ in sides) > INLINE_CHARS
     given = await encoder.off_loop(read_all) if large else read_all()
+    for one in given[:needed]:
+        if isinstance(one, InvalidInputError):
+            raise one
     texts = [one for one in given if isinstance(one, Text)]
     encoded = iter(await encoder.encode(texts, truncation=truncation, context=context, timing=timing))
     found: list[Vectorized | RolecallError] = []

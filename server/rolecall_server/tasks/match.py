@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.profiles import Profile
 from rolecall_server.tasks.catalog import EncoderCatalog
-from rolecall_server.tasks.inputs import Vectorized, read, vectorize
+from rolecall_server.tasks.inputs import Vectorized, vectorize
 from rolecall_server.tasks.scoring import rank, score
 from rolecall_server.types import (
     Metric,
@@ -65,10 +65,13 @@ class MatchTask:
         """Rank the documents. Raises what concerns the query or the whole request; see errors.py."""
         timing = Timing()
         async with self._catalog.use(request.model, request.model_version) as encoder:
-            read(request.query, TextKind.QUERY, encoder.info)  # a bad query ends the request before any work
-            sides = [(request.query, TextKind.QUERY)] + [(d, TextKind.DOCUMENT) for d in request.documents]
             query, *documents = await vectorize(
-                encoder, sides, truncation=request.truncation, context=context, timing=timing
+                encoder,
+                [(request.query, TextKind.QUERY), *((document, TextKind.DOCUMENT) for document in request.documents)],
+                needed=1,
+                truncation=request.truncation,
+                context=context,
+                timing=timing,
             )
         if isinstance(query, RolecallError):
             raise query

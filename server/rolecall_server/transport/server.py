@@ -65,6 +65,8 @@ class ServerOptions:
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            # Only uncompressed messages: a compressed one is unpacked in full before its size is looked at.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
         ]
 
 
