@@ -41,6 +41,10 @@ def cls(states: Any) -> Any:
     return states[0]
 
 
+def largest(states: Any) -> Any:
+    return states.max(axis=0)
+
+
 def load(folder: Path) -> Checkpoint:
     return LocalFolder(folder).load(reporter()[0])
 
@@ -86,21 +90,24 @@ def test_the_tokenizer_travels_whole(tmp_path: Path, family: str):
     assert ids[1:-1] == list(range(first, first + 20))
 
 
-def test_what_sentence_transformers_declares_is_used(tmp_path: Path):
+@pytest.mark.parametrize(("pooling", "flag", "pool"), [("cls", "cls_token", cls), ("max", "max_tokens", largest)])
+def test_what_sentence_transformers_declares_is_used(
+    tmp_path: Path, pooling: str, flag: str, pool: Callable[[Any], Any]
+):
     model = write_checkpoint(tmp_path, "bert")
     kind = "sentence_transformers.models"
     modules = [{"path": "", "type": f"{kind}.Transformer"}, {"path": "1_Pooling", "type": f"{kind}.Pooling"}]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (tmp_path / "1_Pooling" / "config.json").write_text(f'{{"pooling_mode_{flag}": true}}')
     (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 40}')
     (tmp_path / "config_sentence_transformers.json").write_text('{"prompts": {"query": "ask: "}}')
     (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage: zh\n---\n")
     checkpoint = load(tmp_path)
-    assert (checkpoint.pooling, checkpoint.max_tokens) == ("cls", 40)
+    assert (checkpoint.pooling, checkpoint.max_tokens) == (pooling, 40)
     assert checkpoint.prefixes == {"query": "ask: ", "document": ""}
     assert (checkpoint.licence, checkpoint.languages) == ("mit", ("zh",))
-    assert largest_error(checkpoint, model, tmp_path, pool=cls) < 1e-5
+    assert largest_error(checkpoint, model, tmp_path, pool=pool) < 1e-5
 
 
 def test_a_family_that_is_not_known_is_refused(tmp_path: Path):

@@ -94,7 +94,7 @@ def build(
 ) -> onnx.ModelProto:
     """The graph from input_ids and attention_mask, int64 [batch, sequence], to embedding, float32 [batch, hidden].
 
-    Padding is at the right. `pooling` is "mean" or "cls"; embeddings get unit length with `normalize`. `products` says
+    Padding is at the right. `pooling` is one of POOLINGS; embeddings get unit length with `normalize`. `products` says
     how products are computed; the float graph can be built again in another way (`rebuild`). `padded` is for GPUs.
     Method: Devlin et al. 2018 (post-norm encoder), Reimers and Gurevych 2019 (pooling).
     """

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
-from rolecall_export.families.graph import FLOAT, GraphBuilder, tensor
+from rolecall_export.families.graph import BOOL, FLOAT, GraphBuilder, tensor
 
-POOLINGS = ("mean", "cls")
+POOLINGS = ("mean", "cls", "max")
 _LEAST_LENGTH = 1e-12
 """Vectors shorter than this are not stretched to unit length."""
+_BELOW_ALL = -1e4
+"""Below every normalized hidden state, and within what conversion to float16 leaves as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pooling:
-    """Which vector stands for a text: the "mean" of its tokens or the first one ("cls"), at unit length if wanted."""
+    """Which vector stands for a text: the "mean" of its tokens, the first one ("cls") or each coordinate's largest
+    value ("max"); at unit length if wanted.
+    """
 
     kind: str
     normalize: bool
@@ -29,6 +33,8 @@ class Pooling:
         """From one text's tokens without padding, float [1, tokens, width]: [width]."""
         if self.kind == "mean":
             vector = graph.op("ReduceMean", x, graph.integers(0, 1), keepdims=0, name="mean")
+        elif self.kind == "max":
+            vector = graph.op("ReduceMax", x, graph.integers(0, 1), keepdims=0, name="max")
         else:
             first = graph.op("Gather", x, graph.integer(0), axis=1, name="first")
             vector = graph.op("Squeeze", first, graph.integers(0), name="cls")
@@ -42,6 +48,11 @@ class Pooling:
             total = graph.op("ReduceSum", graph.op("Mul", x, column), graph.integers(1), keepdims=0, name="total")
             count = graph.op("ReduceSum", weights, graph.integers(-1), keepdims=1, name="count")
             vector = graph.op("Div", total, graph.op("Max", count, graph.number(1.0)), name="mean")
+        elif self.kind == "max":
+            column = graph.op("Unsqueeze", mask, graph.integers(-1), name="mask_column")
+            real = graph.op("Cast", column, to=BOOL, name="real")
+            tokens = graph.op("Where", real, x, graph.number(_BELOW_ALL), name="real_tokens")
+            vector = graph.op("ReduceMax", tokens, graph.integers(1), keepdims=0, name="max")
         else:
             vector = graph.op("Gather", x, graph.integer(0), axis=1, name="cls")
         return _unit(graph, vector) if self.normalize else vector
@@ -50,7 +61,7 @@ class Pooling:
 def append_pooling(model: onnx.ModelProto, *, pooling: str, normalize: bool) -> onnx.ModelProto:
     """Turn the output last_hidden_state [batch, sequence, width] of a graph into embedding [batch, width], in place.
 
-    The graph has the input `attention_mask`; `pooling` is "mean" (over real tokens) or "cls" (the first token).
+    The graph has the input `attention_mask`; `pooling` is "mean" or "max" (of the real tokens) or "cls" (the first one).
     """
     hidden = next((value for value in model.graph.output if value.name == "last_hidden_state"), None)
     if hidden is None:

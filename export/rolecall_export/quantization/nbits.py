@@ -12,15 +12,12 @@ from rolecall_export.quantization.tables import compact_rows
 from rolecall_export.weights import Q4_BLOCK, Array, EncoderWeights, Q4Matrix
 
 _FLOAT_ACTIVATIONS = 1
-_INT8_ACTIVATIONS = 4
-"""Values of `accuracy_level`: in which type MatMulNBits multiplies."""
+"""A value of `accuracy_level`: the type in which MatMulNBits multiplies."""
 _EIGHT_BIT_BLOCK = 128
 
 
 class FourBits:
     """4-bit weights in blocks of 32 (Q4_0): exact where the checkpoint was in Q4_0."""
-
-    accuracy_level = _FLOAT_ACTIVATIONS
 
     def __init__(self, weights: EncoderWeights) -> None:
         self._weights = weights
@@ -32,19 +29,11 @@ class FourBits:
         return Activation(value=x)
 
     def product(self, graph: GraphBuilder, x: Activation, *, name: str) -> str:
-        y = four_bit_product(
-            graph, x.value, matrix=self._weights.dense(f"{name}.weight"), name=name, accuracy_level=self.accuracy_level
-        )
+        y = four_bit_product(graph, x.value, matrix=self._weights.dense(f"{name}.weight"), name=name)
         return biased(graph, y, bias=self._weights.dense(f"{name}.bias"), name=name)
 
     def finish(self, graph: GraphBuilder, y: str) -> str:
         return y
-
-
-class FourBitsInt8(FourBits):
-    """The same weights, multiplied with activations rounded to int8 in blocks of 32."""
-
-    accuracy_level = _INT8_ACTIVATIONS
 
 
 class HalfEightBits(HalfProducts):
@@ -57,9 +46,7 @@ class HalfEightBits(HalfProducts):
         return self.biased(graph, y, name=name)
 
 
-def four_bit_product(
-    graph: GraphBuilder, x: str, *, matrix: Array, name: str, accuracy_level: int = _FLOAT_ACTIVATIONS
-) -> str:
+def four_bit_product(graph: GraphBuilder, x: str, *, matrix: Array, name: str) -> str:
     """x @ matrix.T for a float32 matrix [out, in]."""
     q4 = Q4Matrix.quantize(matrix)
     return graph.op(
@@ -71,7 +58,7 @@ def four_bit_product(
         N=q4.shape[0],
         bits=4,
         block_size=Q4_BLOCK,
-        accuracy_level=accuracy_level,
+        accuracy_level=_FLOAT_ACTIVATIONS,
         domain=MICROSOFT,
         name=f"{name}.product",
     )

@@ -90,7 +90,7 @@ def reference(weights: EncoderWeights, text: Sequence[int], *, pooling: str = "m
         context = (shares @ value).transpose(1, 0, 2).reshape(x.shape)
         x = normal(x + affine(context, f"{p}.attention_output"), f"{p}.attention_norm")
         x = normal(x + affine(_gelu(affine(x, f"{p}.ffn_in")), f"{p}.ffn_out"), f"{p}.ffn_norm")
-    vector = x.mean(0) if pooling == "mean" else x[0]
+    vector = {"mean": x.mean(0), "cls": x[0], "max": x.max(0)}[pooling]
     return vector / np.linalg.norm(vector) if normalize else vector
 
 
