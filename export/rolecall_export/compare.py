@@ -14,14 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from rolecall_export.padding import padded
 from rolecall_export.pipeline import save
 from rolecall_export.presets import Preset
 
 Rows = Sequence[Sequence[int]]
 Embeddings = npt.NDArray[np.float32]
-
-_MARGIN = 16
-"""Columns of padding that a batch gets beyond its longest text, as far as the longest text of all allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +120,7 @@ def _interleaved(
     """Median seconds that each graph takes for all batches; one after the other within each batch, after a warm-up."""
     taken: dict[str, list[float]] = {name: [0.0] * rounds for name in graphs}
     for batch in batches:
-        inputs = padded(batch, pad_token_id, widest=0)
+        inputs = padded(batch, pad_token_id)
         for current in range(-1, rounds):
             for name, graph in graphs.items():
                 start = time.perf_counter()
@@ -135,15 +133,3 @@ def _interleaved(
 def _batches(rows: Rows, size: int) -> list[Rows]:
     ordered = sorted(rows, key=len)
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
-
-
-def padded(rows: Rows, pad_token_id: int, *, widest: int) -> dict[str, npt.NDArray[np.int64]]:
-    """The inputs for a batch, padded at the right to its longest row, and further where `widest` allows it."""
-    needed = max(len(row) for row in rows)
-    width = max(needed, min(needed + _MARGIN, widest))
-    ids = np.full((len(rows), width), pad_token_id, dtype=np.int64)
-    mask = np.zeros((len(rows), width), dtype=np.int64)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-    return {"input_ids": ids, "attention_mask": mask}

@@ -45,6 +45,8 @@ class Manifest:
     files: Mapping[str, FileEntry]
     """Every file of the folder but the manifest itself."""
     measured: Mapping[str, float]
+    measured_on: str
+    """ONNX Runtime's name of the provider that the converted graph was measured on."""
     tools: Mapping[str, str]
     """Version of each tool that took part in the export."""
 

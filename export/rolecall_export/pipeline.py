@@ -91,7 +91,7 @@ def export_encoder(
     checkpoint = overrides.apply(source.load(reporter))
     number = target.number
     with target.folder.staging() as staged:
-        opset, measured = _build(checkpoint, preset, staged=staged, reporter=reporter)
+        graph = _build(checkpoint, preset, staged=staged, reporter=reporter)
         manifest = Manifest(
             name=target.name,
             family=FAMILY,
@@ -101,7 +101,7 @@ def export_encoder(
             source=checkpoint.identity.source,
             revision=checkpoint.identity.revision,
             licence=checkpoint.licence,
-            opset=opset,
+            opset=graph.opset,
             dimensions=checkpoint.dimensions,
             max_tokens=checkpoint.max_tokens,
             vocabulary_size=checkpoint.vocabulary_size,
@@ -110,13 +110,14 @@ def export_encoder(
             prefixes=checkpoint.prefixes,
             languages=checkpoint.languages,
             files=manifests.describe(staged),
-            measured=measured,
+            measured=graph.measured,
+            measured_on=graph.measured_on,
             tools=tools.versions(source.packages),
         )
         (staged / manifests.NAME).write_text(manifest.to_json(), encoding="utf8")
         # The configuration first: a Triton that polls must not load a new version without its queue limits.
-        target.folder.write_text("config.pbtxt", config(manifest))
-        target.folder.publish(staged, number)
+        with target.folder.replaced_text("config.pbtxt", config(manifest)):
+            target.folder.publish(staged, number)
     return manifest
 
 
@@ -130,8 +131,17 @@ def config(manifest: Manifest) -> str:
     )
 
 
-def _build(checkpoint: Checkpoint, preset: Preset, *, staged: Path, reporter: Reporter) -> tuple[int, dict[str, float]]:
-    """Write the converted graph and its tokenizer into `staged` and verify them: opset and measurements."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Built:
+    """Facts about a graph that was converted and verified; see Manifest."""
+
+    opset: int
+    measured: dict[str, float]
+    measured_on: str
+
+
+def _build(checkpoint: Checkpoint, preset: Preset, *, staged: Path, reporter: Reporter) -> _Built:
+    """Write the converted graph and its tokenizer into `staged` and verify them."""
     (staged / "tokenizer.json").write_text(checkpoint.tokenizer, encoding="utf8")
     with tempfile.TemporaryDirectory(prefix="rolecall-") as folder:
         reference = Path(folder) / "float.onnx"
@@ -139,8 +149,9 @@ def _build(checkpoint: Checkpoint, preset: Preset, *, staged: Path, reporter: Re
             save(checkpoint.model, reference)
             converted = _convert(checkpoint.model, preset)
             save(converted, staged / "model.onnx")
-        measured = _verify(checkpoint, preset, graphs=(reference, staged / "model.onnx"), reporter=reporter)
-    return next(each.version for each in converted.opset_import if each.domain in ("", "ai.onnx")), measured
+        measured, provider = _verify(checkpoint, preset, graphs=(reference, staged / "model.onnx"), reporter=reporter)
+    opset = next(each.version for each in converted.opset_import if each.domain in ("", "ai.onnx"))
+    return _Built(opset=opset, measured=measured, measured_on=provider)
 
 
 def _convert(model: onnx.ModelProto, preset: Preset) -> onnx.ModelProto:
@@ -152,7 +163,8 @@ def _convert(model: onnx.ModelProto, preset: Preset) -> onnx.ModelProto:
 
 def _verify(
     checkpoint: Checkpoint, preset: Preset, *, graphs: tuple[Path, Path], reporter: Reporter
-) -> dict[str, float]:
+) -> tuple[dict[str, float], str]:
+    """What was measured, and on which provider."""
     checks = verification_set.load().judged(checkpoint.languages)
     token_ids = verify.tokenize(
         checks, checkpoint.tokenizer, prefixes=checkpoint.prefixes, max_tokens=checkpoint.max_tokens
@@ -169,7 +181,12 @@ def _verify(
             f"warning: the float model itself puts the expected document first in only {measured['top_1_float']:.0%} "
             "of the cases; check its pooling, prefixes and languages"
         )
-    return measured
+    if preset.provider not in candidate.provider.lower():
+        reporter.line(
+            f"warning: {preset.name} is made for {preset.provider}, but was verified on {candidate.provider}; "
+            "export it where its own provider is to measure that"
+        )
+    return measured, candidate.provider
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

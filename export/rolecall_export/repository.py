@@ -79,10 +79,29 @@ class ModelFolder:
         elif not _exchange(staged, target):
             aside = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self.path))
             target.rename(aside / "old")
-            staged.rename(target)
+            try:
+                staged.rename(target)
+            except OSError:
+                (aside / "old").rename(target)
+                raise
             shutil.rmtree(aside)
         _flush(self.path)
         return target
+
+    @contextmanager
+    def replaced_text(self, name: str, text: str) -> Iterator[None]:
+        """`write_text`, and the file as it was if the block fails."""
+        path = self.path / name
+        before = path.read_text(encoding="utf8") if path.is_file() else None
+        self.write_text(name, text)
+        try:
+            yield
+        except BaseException:
+            if before is None:
+                path.unlink()
+            else:
+                self.write_text(name, before)
+            raise
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file beside the versions, by rename; one that has this content already is not touched."""

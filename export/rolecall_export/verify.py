@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from rolecall_export.errors import ExportError, VerificationError
+from rolecall_export.padding import padded
 from rolecall_export.presets import Tolerance
 from rolecall_export.progress import Advance
 from rolecall_export.verification_set import DOCUMENT, QUERY, VerificationSet
@@ -35,16 +36,16 @@ class Encoder:
         self._session = _session(graph, provider)
         self._pad_token_id = pad_token_id
 
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of what the graph runs on: "CPUExecutionProvider" where its own is not here."""
+        return str(self._session.get_providers()[0])
+
     def embed(self, rows: Sequence[Sequence[int]]) -> Embeddings:
         """One batch, padded at the right to its longest row: float32 [rows, dimensions]."""
-        shape = (len(rows), max(len(row) for row in rows))
-        ids = np.full(shape, self._pad_token_id, dtype=np.int64)
-        mask = np.zeros(shape, dtype=np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = row
-            mask[index, : len(row)] = 1
+        inputs = padded(rows, self._pad_token_id)
         with _graph_errors():
-            (embedding,) = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
+            (embedding,) = self._session.run(["embedding"], inputs)
         return np.asarray(embedding, dtype=np.float32)
 
 

@@ -103,7 +103,7 @@ def _export(console: Console, source: Source, *, preset: Preset, arguments: argp
             return
     manifest = export_encoder(source, preset, target=target, overrides=overrides, reporter=reporter)
     measured = ", ".join(f"{name} {value:.6g}" for name, value in manifest.measured.items())
-    reporter.line(f"verified: {measured}")
+    reporter.line(f"verified on {manifest.measured_on}: {measured}")
     reporter.line(f"published {path}: {_summary(manifest)}")
 
 

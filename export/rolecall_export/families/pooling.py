@@ -61,7 +61,7 @@ class Pooling:
 def append_pooling(model: onnx.ModelProto, *, pooling: str, normalize: bool) -> onnx.ModelProto:
     """Turn the output last_hidden_state [batch, sequence, width] of a graph into embedding [batch, width], in place.
 
-    The graph has the input `attention_mask`; `pooling` is "mean" or "max" (of the real tokens) or "cls" (the first one).
+    The graph has the input `attention_mask`; `pooling` is "mean" or "max" (of real tokens) or "cls" (the first one).
     """
     hidden = next((value for value in model.graph.output if value.name == "last_hidden_state"), None)
     if hidden is None:

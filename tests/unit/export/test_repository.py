@@ -49,6 +49,25 @@ def test_a_version_is_replaced_and_nothing_is_left(tmp_path: Path, monkeypatch: 
     assert [path.name for path in folder.path.iterdir()] == ["1"]
 
 
+def test_a_version_that_can_not_be_put_in_its_place_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a file system that can't exchange, and fails after the old version has made way."""
+    monkeypatch.setattr(repository, "_exchange", lambda first, second: False)
+    folder = ModelFolder(tmp_path, "encoder")
+    publish(folder, 1, "old")
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if (self / "model.onnx").is_file() and (self / "model.onnx").read_text() == "new":
+            raise OSError("no luck")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no luck"):
+        publish(folder, 1, "new")
+    assert folder.versions() == [1]
+    assert contents(folder.version(1))["model.onnx"] == b"old"
+
+
 def test_other_versions_stay(tmp_path: Path):
     folder = ModelFolder(tmp_path, "encoder")
     publish(folder, 2, "two")

@@ -12,9 +12,9 @@ def tokens(*lengths):
     return Tokens(tuple(np.arange(1, length + 1) for length in lengths))
 
 
-def test_batch_pads_at_the_right_to_a_multiple():
-    inputs = tokens(3, 9, 5).batch([2, 0], pad=7, multiple=4)
-    assert inputs["input_ids"].tolist() == [[1, 2, 3, 4, 5, 7, 7, 7], [1, 2, 3, 7, 7, 7, 7, 7]]
+def test_batch_pads_at_the_right_to_the_longest():
+    inputs = tokens(3, 9, 5).batch([2, 0], pad=7)
+    assert inputs["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 2, 3, 7, 7]]
     assert inputs["attention_mask"].sum(axis=1).tolist() == [5, 3]
 
 
