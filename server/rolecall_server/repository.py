@@ -24,7 +24,6 @@ class Artifact:
     pad_token_id: int
     prefixes: Mapping[str, str]
     files: Mapping[str, str]
-    length_multiple: int
 
     @property
     def graph(self) -> Path:
@@ -47,22 +46,36 @@ class Artifact:
 
 
 class ModelRepository:
-    """A folder of models. Version folders appear and go by rename, so what is listed is whole."""
+    """A folder of models. Version folders appear and go by rename, so what is listed is whole.
+
+    Every method reads the disk, and nothing of it is kept: call them where waiting for a disk harms nobody.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def versions(self) -> list[ModelKey]:
         """All versions, by name, oldest first."""
-        found = [
-            ModelKey(manifest.parent.parent.name, manifest.parent.name)
-            for manifest in self.root.glob(f"*/*/{MANIFEST}")
-            if manifest.parent.name.isascii() and manifest.parent.name.isdigit()
-        ]
-        return sorted(found, key=lambda key: (key.name, int(key.version)))
+        names = sorted({manifest.parent.parent.name for manifest in self.root.glob(f"*/*/{MANIFEST}")})
+        return [key for name in names for key in self.versions_of(name)]
+
+    def versions_of(self, name: str) -> list[ModelKey]:
+        """The versions of one model, oldest first; none where there is no such model."""
+        folders = _folders(self.root / name) if _is_folder_name(name) else []
+        keys = [ModelKey(name, folder) for folder in folders if self.has(ModelKey(name, folder))]
+        return sorted(keys, key=lambda key: int(key.version))
+
+    def has(self, key: ModelKey) -> bool:
+        """Whether there is this version. Looks at its folder alone."""
+        if not (_is_folder_name(key.name) and key.version.isascii() and key.version.isdigit()):
+            return False
+        try:
+            return (self.root / key.name / key.version / MANIFEST).is_file()
+        except OSError:  # a name longer than names may be, a folder that may not be read
+            return False
 
     def latest(self, name: str) -> ModelKey:
-        versions = [key for key in self.versions() if key.name == name]
+        versions = self.versions_of(name)
         if not versions:
             raise ModelNotFoundError(name)
         return versions[-1]
@@ -73,7 +86,7 @@ class ModelRepository:
 
     def artifact(self, key: ModelKey) -> Artifact:
         """Read one manifest. ModelNotFoundError; EngineError when it can't be understood."""
-        if key not in self.versions():
+        if not self.has(key):
             raise ModelNotFoundError(key.name, key.version)
         folder = self.root / key.name / key.version
         try:
@@ -81,6 +94,18 @@ class ModelRepository:
             return _artifact(key, folder, raw)
         except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(f"model {key}: unreadable manifest ({type(error).__name__})") from error
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether `name` names a folder in another, rather than that one, its parent, or one further down."""
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        return [entry.name for entry in parent.iterdir()]
+    except OSError:
+        return []
 
 
 def _artifact(key: ModelKey, folder: Path, raw: Mapping[str, Any]) -> Artifact:
@@ -104,5 +129,4 @@ def _artifact(key: ModelKey, folder: Path, raw: Mapping[str, Any]) -> Artifact:
         pad_token_id=int(raw["pad_token_id"]),
         prefixes={str(kind): str(prefix) for kind, prefix in raw["prefixes"].items()},
         files={str(name): str(entry["sha256"]) for name, entry in raw["files"].items()},
-        length_multiple=int(raw.get("pad_to_multiple", 1)),
     )

@@ -224,16 +224,3 @@ async def test_an_engine_that_never_ran_closes(root, health):
     await EmbeddedEngine(root, SessionSettings(), workers=2, on_health=health).close()
 
     assert health.states == []
-
-
-async def test_length_multiple_is_that_of_the_models(tmp_path, health):
-    tiny_repository(tmp_path, "1")
-    tiny_repository(tmp_path, "2", manifest={"pad_to_multiple": 8})
-    engine = EmbeddedEngine(tmp_path, SessionSettings(), workers=1, on_health=health)
-    try:
-        await engine.load(FIRST)
-        assert engine.info.length_multiple == 1
-        await engine.load(SECOND)
-        assert engine.info.length_multiple == 8
-    finally:
-        await engine.close()

@@ -16,7 +16,7 @@ def run(capsys, repository, **options):
 
 
 def placement(wanted, *nodes):
-    return Placement(wanted, tuple(PlacedNode(provider, op, "", "", 0) for provider, op in nodes))
+    return Placement(wanted, tuple(PlacedNode(provider, op, "") for provider, op in nodes))
 
 
 def test_a_sound_repository_is_ok(tmp_path, capsys):

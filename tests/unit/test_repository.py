@@ -12,7 +12,7 @@ KEY = ModelKey("encoder", "1")
 
 @pytest.fixture
 def root(tmp_path):
-    return tiny_repository(tmp_path, "1", manifest={"measured": {"cosine_min_en": 0.5}, "pad_to_multiple": 8})
+    return tiny_repository(tmp_path, "1", manifest={"measured": {"cosine_min_en": 0.5}})
 
 
 def manifest(root):
@@ -32,7 +32,7 @@ def test_a_manifest_is_read_whole(root):
     assert (artifact.info.dimensions, artifact.info.max_tokens) == (32, 512)
     assert artifact.info.languages == ("en", "zh")
     assert artifact.info.measured == {"cosine_min_en": 0.5}
-    assert (artifact.provider, artifact.pad_token_id, artifact.length_multiple) == ("cpu", 1, 8)
+    assert (artifact.provider, artifact.pad_token_id) == ("cpu", 1)
     assert artifact.prefixes == {"query": "query: ", "document": "passage: "}
     assert artifact.graph.is_file()
     assert artifact.tokenizer.is_file()
@@ -114,3 +114,23 @@ def test_every_file_is_verified(root, name, damage):
 
     with pytest.raises(EngineError, match=name):
         ModelRepository(root).artifact(KEY).verify()
+
+
+def test_one_version_is_found_without_a_look_at_the_others(root, monkeypatch):
+    monkeypatch.setattr(ModelRepository, "versions", None)
+    monkeypatch.setattr(ModelRepository, "versions_of", None)
+    repository = ModelRepository(root)
+
+    assert repository.has(KEY)
+    assert repository.info(KEY).key == KEY
+    assert not repository.has(ModelKey("encoder", "2"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "encoder/1/..", "a\0b", "n" * 5000, "*"])
+def test_a_name_that_is_no_folder_has_no_versions(root, name):
+    (root / "1").mkdir()
+    (root / "1" / "manifest.json").write_text("{}")
+    repository = ModelRepository(root)
+
+    assert repository.versions_of(name) == []
+    assert not repository.has(ModelKey(name, "1"))

@@ -52,12 +52,10 @@ class EmbeddedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """The facts; `length_multiple` is right once the models are loaded."""
         return EngineInfo(
             backend=BACKEND,
             parallelism=self._pool.size,
             preferred_batch_tokens=self._preferred_batch_tokens,
-            length_multiple=max((s.artifact.length_multiple for s in self._sessions.values()), default=1),
         )
 
     async def embed(self, model: ModelKey, sequences: Sequence[TokenIds]) -> EmbedOutput:

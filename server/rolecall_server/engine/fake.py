@@ -35,7 +35,6 @@ class FakeBehaviour:
     max_tokens: int = 2048
     parallelism: int = 1
     preferred_batch_tokens: int = 8192
-    length_multiple: int = 1
     fail_every: int = 0
     fail_on_token: int | None = None
     die_every: int = 0
@@ -87,7 +86,6 @@ class FakeEngine:
             backend=BACKEND,
             parallelism=self._behaviour.parallelism,
             preferred_batch_tokens=self._behaviour.preferred_batch_tokens,
-            length_multiple=self._behaviour.length_multiple,
         )
 
     async def embed(self, model: ModelKey, sequences: Sequence[TokenIds]) -> EmbedOutput:
@@ -144,8 +142,7 @@ class FakeEngine:
         behaviour = self._behaviour
         self._batches += 1
         number = self._batches
-        longest = -(-max(len(ids) for ids in sequences) // behaviour.length_multiple) * behaviour.length_multiple
-        padded_tokens = longest * len(sequences)
+        padded_tokens = max(len(ids) for ids in sequences) * len(sequences)
         seconds = behaviour.seconds_per_batch + behaviour.seconds_per_token * padded_tokens
         await asyncio.sleep(seconds)
         if behaviour.die_every and number % behaviour.die_every == 0:

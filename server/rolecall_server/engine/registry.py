@@ -8,8 +8,9 @@ from typing import Protocol
 
 from rolecall_server.engine.base import Engine, HealthListener, ModelControl
 from rolecall_server.engine.fake import FakeBehaviour, FakeEngine
-from rolecall_server.errors import EngineError, NotImplementedYetError
+from rolecall_server.errors import EngineError, ModelNotFoundError, NotImplementedYetError
 from rolecall_server.repository import ModelRepository
+from rolecall_server.types import ModelKey
 
 
 class ControlledEngine(Engine, ModelControl, Protocol):
@@ -20,11 +21,13 @@ class ControlledEngine(Engine, ModelControl, Protocol):
 class EngineOptions:
     """What the backends need to know; each takes what concerns it.
 
+    first: the version that will be loaded first, by which to choose between CPU and GPU; None for the CPU.
     providers: `auto` or names with commas between. workers, intra_op_threads: 0 for a choice by the cores.
     gpu_memory_bytes: None for no limit.
     """
 
     repository: Path
+    first: ModelKey | None = None
     providers: str = "auto"
     workers: int = 0
     intra_op_threads: int = 0
@@ -41,20 +44,24 @@ def create_engine(backend: str, options: EngineOptions, *, on_health: HealthList
 
 def _embedded(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
     from rolecall_server.engine.embedded import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, EmbeddedEngine
-    from rolecall_server.engine.ort.providers import ProviderLimits, parse_providers, wants_gpu
+    from rolecall_server.engine.ort.providers import CPU, parse_providers, wants_gpu
     from rolecall_server.engine.ort.session import SessionSettings
     from rolecall_server.engine.threads import split_cores
     from rolecall_server.hardware import usable_cores
 
     providers = parse_providers(options.providers)
-    on_gpu = wants_gpu(providers, _made_for(ModelRepository(options.repository)))
+    made_for = CPU
+    if options.first is not None:
+        with contextlib.suppress(EngineError, ModelNotFoundError):  # told when it is loaded
+            made_for = ModelRepository(options.repository).artifact(options.first).provider
+    on_gpu = wants_gpu(providers, made_for)
     split = split_cores(
         usable_cores(), workers=options.workers, intra_op_threads=options.intra_op_threads, on_gpu=on_gpu
     )
     settings = SessionSettings(
         providers=providers,
         intra_op_threads=split.intra_op_threads,
-        limits=ProviderLimits(gpu_memory_bytes=options.gpu_memory_bytes),
+        gpu_memory_bytes=options.gpu_memory_bytes,
     )
     return EmbeddedEngine(
         options.repository,
@@ -63,15 +70,6 @@ def _embedded(options: EngineOptions, on_health: HealthListener) -> ControlledEn
         preferred_batch_tokens=GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS,
         on_health=on_health,
     )
-
-
-def _made_for(repository: ModelRepository) -> set[str]:
-    """The providers that the repository's artifacts are made for; what can't be read is told when it is loaded."""
-    made_for = set()
-    for key in repository.versions():
-        with contextlib.suppress(EngineError):
-            made_for.add(repository.artifact(key).provider)
-    return made_for
 
 
 def _fake(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:

@@ -12,6 +12,8 @@ from rolecall_server.errors import UnavailableError
 T = TypeVar("T")
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
+_MOST_DOUBLINGS = 7
+"""From the first wait these lead beyond the last one; a larger exponent would one day overflow."""
 
 
 class _Job:
@@ -230,5 +232,5 @@ class WorkerPool:
     def _later(self, step: Callable[[], None]) -> None:
         """Try `step` after a wait that doubles with each failure since the last success."""
         delay = min(_FIRST_RETRY_SECONDS * 2**self._failures, _LAST_RETRY_SECONDS)
-        self._failures += 1
+        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
         asyncio.get_running_loop().call_later(delay, step)

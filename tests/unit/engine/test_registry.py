@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from rolecall_server.engine.embedded import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from rolecall_server.engine.registry import EngineOptions, create_engine
 from rolecall_server.errors import NotImplementedYetError
+from rolecall_server.types import ModelKey
 
 from tests.fixtures_models import tiny_repository
 
@@ -32,16 +34,31 @@ def test_given_numbers_of_threads_are_kept(tmp_path):
     assert create_engine("embedded", options, on_health=ignore).info.parallelism == 3
 
 
+@pytest.mark.parametrize(
+    ("version", "providers", "tokens"),
+    [("1", "auto", CPU_BATCH_TOKENS), ("2", "auto", GPU_BATCH_TOKENS), ("2", "cpu", CPU_BATCH_TOKENS)],
+)
+def test_the_version_to_be_loaded_decides_between_cpu_and_gpu(tmp_path, version, providers, tokens):
+    """And not whatever else the repository holds."""
+    tiny_repository(tmp_path, "1")
+    tiny_repository(tmp_path, "2", manifest={"provider": "cuda"})
+    options = EngineOptions(tmp_path, first=ModelKey("encoder", version), providers=providers)
+
+    assert create_engine("embedded", options, on_health=ignore).info.preferred_batch_tokens == tokens
+
+
+@pytest.mark.parametrize("version", ["1", "7"])
+def test_a_version_that_cannot_be_read_is_told_when_it_is_loaded(tmp_path, version):
+    tiny_repository(tmp_path, manifest={"format": 99})
+    options = EngineOptions(tmp_path, first=ModelKey("encoder", version))
+
+    assert create_engine("embedded", options, on_health=ignore).info.preferred_batch_tokens == CPU_BATCH_TOKENS
+
+
 async def test_the_embedded_engine_reads_the_repository_it_is_given(tmp_path):
     engine = create_engine("embedded", EngineOptions(tiny_repository(tmp_path)), on_health=ignore)
     try:
-        (key,) = [model.info.key for model in [await engine.load(_key())]]
-        assert key == _key()
+        (key,) = [model.info.key for model in [await engine.load(ModelKey("encoder", "1"))]]
+        assert key == ModelKey("encoder", "1")
     finally:
         await engine.close()
-
-
-def _key():
-    from rolecall_server.types import ModelKey
-
-    return ModelKey("encoder", "1")

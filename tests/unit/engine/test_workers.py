@@ -197,6 +197,24 @@ async def test_a_failing_probe_is_tried_again(make_pool, listener, error):
     assert await pool.run(lambda: 7) == 7
 
 
+async def test_a_probe_that_fails_for_hours_is_still_tried_again(make_pool, listener, monkeypatch):
+    """After some 1,024 failures the doubled wait itself is beyond what a float holds."""
+    monkeypatch.setattr("rolecall_server.engine.workers._FIRST_RETRY_SECONDS", 1e-5)
+    monkeypatch.setattr("rolecall_server.engine.workers._LAST_RETRY_SECONDS", 1e-5)
+    failures = [ValueError()] * 1100
+
+    def probe():
+        if failures:
+            raise failures.pop()
+
+    pool = make_pool(probe=probe)
+    with pytest.raises(UnavailableError):
+        await pool.run(raising(SystemExit()))
+
+    await listener.until(True)
+    assert not failures
+
+
 async def test_work_whose_caller_went_away_is_not_run(make_pool):
     pool, gate, ran = make_pool(), Gate(), []
     first = asyncio.create_task(pool.run(gate))

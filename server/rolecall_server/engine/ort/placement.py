@@ -23,13 +23,11 @@ _SHAPE_OPS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PlacedNode:
-    """provider: ONNX Runtime's name of it. name: as in the graph, often empty. group: nodes fused into one share it."""
+    """provider: ONNX Runtime's name of it. name: as in the graph, often empty."""
 
     provider: str
     op_type: str
     name: str
-    domain: str
-    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,8 @@ def count_ops(nodes: Iterable[PlacedNode]) -> dict[str, int]:
 def read_placement(session: ort.InferenceSession, wanted: str) -> Placement:
     """The placement of a session made with RECORD_KEY; `wanted` is ONNX Runtime's name of its first provider."""
     nodes = tuple(
-        PlacedNode(group.ep_name, node.op_type, node.name, node.domain, index)
-        for index, group in enumerate(session.get_provider_graph_assignment_info())
+        PlacedNode(group.ep_name, node.op_type, node.name)
+        for group in session.get_provider_graph_assignment_info()
         for node in group.get_nodes()
     )
     return Placement(wanted, nodes)

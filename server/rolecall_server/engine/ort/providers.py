@@ -2,8 +2,7 @@
 
 import functools
 import importlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import onnxruntime as ort
 
@@ -26,23 +25,15 @@ _HINTS = {
 _OPENVINO_PLUGIN = "onnxruntime_ep_openvino"
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderLimits:
-    """device: index of the GPU. gpu_memory_bytes: what a session's arena on it may hold, None for no limit."""
-
-    device: int = 0
-    gpu_memory_bytes: int | None = None
-
-
 def parse_providers(setting: str) -> tuple[str, ...]:
     """`auto`, or names by preference with commas between: `cuda,cpu`. Case does not count, empty is `auto`."""
     names = tuple(name.strip().lower() for name in setting.split(",") if name.strip())
     return names or (AUTO,)
 
 
-def wants_gpu(wanted: Sequence[str], made_for: Collection[str]) -> bool:
-    """Whether artifacts made for these providers are to run on a GPU."""
-    return bool({CUDA, TENSORRT} & set(made_for if list(wanted) == [AUTO] else wanted))
+def wants_gpu(wanted: Sequence[str], made_for: str) -> bool:
+    """Whether an artifact made for this provider is to run on a GPU."""
+    return bool({CUDA, TENSORRT} & set([made_for] if list(wanted) == [AUTO] else wanted))
 
 
 def available() -> tuple[str, ...]:
@@ -75,15 +66,18 @@ def choose(wanted: Sequence[str], made_for: str) -> tuple[str, ...]:
     return (*(name for name in names if name != CPU), CPU)
 
 
-def configure(options: ort.SessionOptions, providers: Sequence[str], *, limits: ProviderLimits) -> list[object]:
+def configure(
+    options: ort.SessionOptions, providers: Sequence[str], *, gpu_memory_bytes: int | None = None
+) -> list[object]:
     """Enter plug-in providers into `options`, and return what the session's `providers` argument is to be.
 
+    gpu_memory_bytes: what the session's arena on a GPU (the first one visible) may hold, None for no limit.
     ONNX Runtime takes either devices of plug-ins or names of built-in providers, not both.
     """
     built_in = set(ort.get_available_providers())
     plugged_in = [name for name in providers if ORT_NAMES[name] not in built_in]
     if not plugged_in:
-        return [(ORT_NAMES[name], _options(name, limits)) for name in providers]
+        return [(ORT_NAMES[name], _options(name, gpu_memory_bytes)) for name in providers]
     if set(providers) - {*plugged_in, CPU}:
         raise EngineError(f"{plugged_in[0]} is a plug-in of this ONNX Runtime and can be combined with the cpu only")
     for name in plugged_in:
@@ -93,15 +87,13 @@ def configure(options: ort.SessionOptions, providers: Sequence[str], *, limits: 
     return []
 
 
-def _options(name: str, limits: ProviderLimits) -> dict[str, str]:
-    if name not in (CUDA, TENSORRT):
+def _options(name: str, gpu_memory_bytes: int | None) -> dict[str, str]:
+    if name != CUDA:
         return {}
-    options = {"device_id": str(limits.device)}
-    if name == CUDA:
-        # The arena's other strategy doubles at each growth, and with changing shapes it never comes down again.
-        options["arena_extend_strategy"] = "kSameAsRequested"
-        if limits.gpu_memory_bytes is not None:
-            options["gpu_mem_limit"] = str(limits.gpu_memory_bytes)
+    # The arena's other strategy doubles at each growth, and with changing shapes it never comes down again.
+    options = {"arena_extend_strategy": "kSameAsRequested"}
+    if gpu_memory_bytes is not None:
+        options["gpu_mem_limit"] = str(gpu_memory_bytes)
     return options
 
 

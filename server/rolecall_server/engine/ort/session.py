@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
 
 from rolecall_server.engine.base import EmbedOutput, LoadedModel
 from rolecall_server.engine.ort.placement import RECORD_KEY, Placement, read_placement
-from rolecall_server.engine.ort.providers import AUTO, ORT_NAMES, ProviderLimits, choose, configure
+from rolecall_server.engine.ort.providers import AUTO, ORT_NAMES, choose, configure
 from rolecall_server.engine.padding import pad
 from rolecall_server.errors import EngineError
 from rolecall_server.repository import Artifact
@@ -25,15 +25,12 @@ class SessionSettings:
     """How sessions run.
 
     providers: names of providers.py, or only `auto`. intra_op_threads: threads that work on one batch, 0 for all cores.
-    spinning: with several such threads, they wait for work by spinning (engine/threads.py says what that brings).
-    cpu_arena: keep freed memory for the next batch (without: less memory, 10 to 17 % more CPU).
+    gpu_memory_bytes: see providers.configure.
     """
 
     providers: tuple[str, ...] = (AUTO,)
     intra_op_threads: int = 1
-    spinning: bool = False
-    cpu_arena: bool = True
-    limits: ProviderLimits = field(default_factory=ProviderLimits)
+    gpu_memory_bytes: int | None = None
 
 
 class OrtSession:
@@ -54,10 +51,7 @@ class OrtSession:
         started = time.perf_counter()
         try:
             input_ids, attention_mask = pad(
-                sequences,
-                self.artifact.pad_token_id,
-                length_multiple=self.artifact.length_multiple,
-                max_length=self.artifact.info.max_tokens,
+                sequences, self.artifact.pad_token_id, max_length=self.artifact.info.max_tokens
             )
             (embeddings,) = self._session.run([OUTPUT], {"input_ids": input_ids, "attention_mask": attention_mask})
         except Exception as error:
@@ -91,16 +85,18 @@ def _create(artifact: Artifact, wanted: Sequence[str], *, settings: SessionSetti
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_threads
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = settings.cpu_arena
+    # Keeps freed memory for the next batch; without it a session takes less memory and 10 to 17 % more CPU.
+    options.enable_cpu_mem_arena = True
     # A pattern is kept for each shape that comes by: with free batch size and length that is a slow leak, and no gain
     # could be measured from it.
     options.enable_mem_pattern = False
     # Fatal only: what goes wrong comes as an exception, and lines of another format have no place among our logs.
     options.log_severity_level = 4
     options.add_session_config_entry(RECORD_KEY, "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
+    # engine/threads.py says what spinning would bring, and cost.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        providers = configure(options, wanted, limits=settings.limits)
+        providers = configure(options, wanted, gpu_memory_bytes=settings.gpu_memory_bytes)
         # Without fallback: the wrapper would print the error and go on with the CPU alone.
         session = ort.InferenceSession(str(artifact.graph), options, providers=providers, enable_fallback=False)
     except EngineError:

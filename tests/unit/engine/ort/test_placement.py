@@ -4,9 +4,7 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 def placement(wanted, *nodes):
-    return Placement(
-        wanted, tuple(PlacedNode(provider, op, "", "", index) for index, (provider, op) in enumerate(nodes))
-    )
+    return Placement(wanted, tuple(PlacedNode(provider, op, "") for provider, op in nodes))
 
 
 def test_arithmetic_on_shapes_is_no_fallback():

@@ -1,6 +1,6 @@
 import pytest
 from rolecall_server.engine.ort import providers
-from rolecall_server.engine.ort.providers import ProviderLimits, choose, configure, parse_providers
+from rolecall_server.engine.ort.providers import choose, configure, parse_providers
 from rolecall_server.errors import EngineError
 
 
@@ -57,11 +57,10 @@ def test_a_provider_that_is_missing_says_what_to_do(monkeypatch, wanted, made_fo
 
 @pytest.mark.usefixtures("with_cuda")
 def test_the_arena_on_a_gpu_is_bounded():
-    given = dict(configure(None, ["cuda", "cpu"], limits=ProviderLimits(device=1, gpu_memory_bytes=1 << 30)))
+    given = dict(configure(None, ["cuda", "cpu"], gpu_memory_bytes=1 << 30))
 
     assert given["CPUExecutionProvider"] == {}
     assert given["CUDAExecutionProvider"] == {
-        "device_id": "1",
         "arena_extend_strategy": "kSameAsRequested",
         "gpu_mem_limit": str(1 << 30),
     }

@@ -2,7 +2,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from rolecall_server.engine.ort.providers import ProviderLimits
 from rolecall_server.engine.ort.session import OrtSession, SessionSettings
 from rolecall_server.errors import EngineError
 from rolecall_server.repository import ModelRepository
@@ -45,20 +44,13 @@ def test_a_batch_gives_each_sequence_what_it_gets_alone(root):
 
 
 def test_it_says_what_it_is_and_where_it_runs(root):
-    session = open_session(root, intra_op_threads=2, spinning=True, cpu_arena=False)
+    session = open_session(root, intra_op_threads=2)
 
     assert session.loaded.info.key == KEY
     assert session.loaded.provider == "CPUExecutionProvider"
     assert session.loaded.fallback_nodes == 0
     assert session.placement.counts()["CPUExecutionProvider"]["LpNormalization"] == 1
     assert session.placement.wanted == "CPUExecutionProvider"
-
-
-def test_lengths_are_padded_as_the_manifest_says(tmp_path):
-    session = open_session(tiny_repository(tmp_path, manifest={"pad_to_multiple": 8, "max_tokens": 20}))
-
-    assert session.embed([np.arange(3)]).padded_tokens == 8
-    assert session.embed([np.arange(17)]).padded_tokens == 20
 
 
 @pytest.mark.parametrize("sequences", [[], [np.arange(0)], [np.array([260])], [np.zeros(513, dtype=np.int64)]])
@@ -120,7 +112,7 @@ def test_a_provider_that_is_there_but_cannot_start_is_refused(root, monkeypatch)
     from rolecall_server.engine.ort import providers, session
 
     monkeypatch.setattr(providers, "available", lambda: ("cuda", "cpu"))
-    monkeypatch.setattr(session, "configure", lambda *_, limits: ["CPUExecutionProvider"])
+    monkeypatch.setattr(session, "configure", lambda *_, gpu_memory_bytes: ["CPUExecutionProvider"])
 
     with pytest.raises(EngineError, match="cuda could not start"):
-        open_session(root, providers=("cuda",), limits=ProviderLimits())
+        open_session(root, providers=("cuda",))
