@@ -60,14 +60,15 @@ class Behaviour:
     """What the server does and saw.
 
     failures: statuses that the next calls of Match and Embed end with, in order. delay: seconds before each answer.
-    refusals: how many messages of streams are answered UNAVAILABLE. hold: a stream answers only once so many requests
-    came, in reverse. cut_after: how many answers a stream gives before it is cut, for each stream in turn. models:
-    names of the model in the stamps of the next answers.
+    refusals: how many messages of streams are answered with `refusal`. hold: a stream answers only once so many
+    requests came, in reverse. cut_after: how many answers a stream gives before it is cut, for each stream in turn.
+    models: names of the model in the stamps of the next answers.
     """
 
     failures: deque[status_pb2.Status] = field(default_factory=deque)
     delay: float = 0.0
     refusals: int = 0
+    refusal: status_pb2.Status = field(default_factory=lambda: status(grpc.StatusCode.UNAVAILABLE, "shutting down"))
     hold: int = 1
     cut_after: deque[int] = field(default_factory=deque)
     models: deque[str] = field(default_factory=deque)
@@ -163,7 +164,7 @@ class Matching(matching_pb2_grpc.MatchingServiceServicer):
         response = matching_pb2.MatchStreamResponse(request_id=request.request_id)
         if self._behaviour.refusals:
             self._behaviour.refusals -= 1
-            response.status.CopyFrom(status(grpc.StatusCode.UNAVAILABLE, "shutting down"))
+            response.status.CopyFrom(self._behaviour.refusal)
         elif request.query.text == BAD_TEXT:
             response.status.CopyFrom(bad_request("query.text", "it is bad"))
         else:

@@ -288,6 +288,25 @@ async def test_a_message_always_answered_unavailable_fails_alone(small, ask):
     assert len(small.behaviour.requests) == 4
 
 
+async def test_messages_refused_for_overload_go_again_for_who_asks(small, ask):
+    small.behaviour.refusal, small.behaviour.refusals = overloaded(0.01), 5
+    results = await ask(small.address, overload_retries=2)("match_many", [MatchQuery(f"q{n}", ["d"]) for n in range(6)])
+    assert [r[0].score for r in results] == [pytest.approx(float(scores(["d"], f"q{n}")[0])) for n in range(6)]
+    assert len(small.behaviour.requests) == 11
+    assert small.behaviour.streams == 1
+
+
+@pytest.mark.parametrize(("retries", "seconds", "tries"), [(0, 0.01, 1), (2, 0.01, 3), (2, 60.0, 1)])
+async def test_a_message_always_refused_for_overload_fails_alone(small, ask, retries, seconds, tries):
+    """After as many tries as were asked for, and at once where the server names a time beyond the deadline."""
+    small.behaviour.refusal, small.behaviour.refusals = overloaded(seconds), tries
+    asker = ask(small.address, overload_retries=retries)
+    (failed,) = await asker("match_many", [MatchQuery("q", ["d"])], errors="keep", timeout=20.0)
+    assert isinstance(failed, OverloadedError)
+    assert failed.retry_after == seconds
+    assert len(small.behaviour.requests) == tries
+
+
 async def test_a_stream_that_gets_nowhere_raises(small, ask):
     small.behaviour.cut_after.extend([0] * 50)
     with pytest.raises(UnavailableError, match="moving on"):

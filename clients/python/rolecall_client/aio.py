@@ -77,7 +77,8 @@ class AsyncClient(ClientBase):
     ) -> AsyncIterator[StreamedMatch]:
         """Pipelined bulk matching, answers as they come. Close it (contextlib.aclosing) to leave it early."""
         deadline = time.monotonic() + timeout
-        book = StreamBook(await self._run(self._session.known_info(), timeout), self._session.max_message_bytes)
+        info = await self._run(self._session.known_info(), timeout)
+        book = StreamBook(info, self._session.max_message_bytes, retry_delay=self._message_delays(deadline))
         source = aiter(queries) if isinstance(queries, AsyncIterable) else _to_async(queries)
         while True:
             outbox: _Outbox = asyncio.Queue()

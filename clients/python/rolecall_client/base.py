@@ -10,7 +10,8 @@ import grpc
 from rolecall_client.channel import DEFAULT_ADDRESS, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_TIMEOUT, Option, channel_options
 from rolecall_client.errors import RolecallError
 from rolecall_client.operations import Session
-from rolecall_client.retry import overload_delay
+from rolecall_client.retry import message_delay, overload_delay
+from rolecall_client.streaming import RetryDelay
 
 
 class ClientBase:
@@ -18,7 +19,8 @@ class ClientBase:
 
     address: any gRPC target. timeout: for a call that names none, over all its parts and retries. metadata: sent with
     every call, for example credentials. overload_retries: how often to come back after RESOURCE_EXHAUSTED, at the
-    time that the server names; by default never. options: further gRPC channel options.
+    time that the server names; by default never; for each call, and for each message of a stream. options: further gRPC
+    channel options.
     """
 
     def __init__(
@@ -47,6 +49,12 @@ class ClientBase:
 
     def _overload_delay(self, error: RolecallError, attempt: int, deadline: float) -> float | None:
         return overload_delay(error, attempt, allowed=self._overload_retries, remaining=seconds_left(deadline))
+
+    def _message_delays(self, deadline: float) -> RetryDelay:
+        """When the messages of a stream go again."""
+        return lambda error, attempt: message_delay(
+            error, attempt, overload_retries=self._overload_retries, remaining=seconds_left(deadline)
+        )
 
 
 def seconds_left(deadline: float) -> float:

@@ -78,7 +78,8 @@ class Client(ClientBase):
         Queries are taken ahead, up to the server's max_stream_inflight. timeout: of the whole stream.
         """
         deadline = time.monotonic() + timeout
-        book = StreamBook(self._run(self._session.known_info(), timeout), self._session.max_message_bytes)
+        info = self._run(self._session.known_info(), timeout)
+        book = StreamBook(info, self._session.max_message_bytes, retry_delay=self._message_delays(deadline))
         source = iter(queries)
         while True:
             outbox: _Outbox = SimpleQueue()

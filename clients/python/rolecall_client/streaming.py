@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,19 +20,20 @@ DEFAULT_STREAM_TIMEOUT = 600.0
 """Seconds for a whole stream."""
 
 _DEFAULT_WINDOW = 16
-_TRIES = 4  # of a request that is answered UNAVAILABLE; this and the first delay are those of the service config
-_FIRST_DELAY = 0.1
+
+RetryDelay = Callable[[RolecallError, int], float | None]
+"""From the failure of a message and the failures of its kind before: seconds until it goes again, or None for never."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """One query of the stream. answers, tries: by part; tries counts those that were answered UNAVAILABLE."""
+    """One query of the stream. answers: by part. tries: those that go again, by part and kind of failure."""
 
     index: int
     request_id: str
     planned: PlannedMatch
     answers: dict[int, matching_pb2.MatchResponse] = field(default_factory=dict)
-    tries: Counter[int] = field(default_factory=Counter)
+    tries: Counter[tuple[int, grpc.StatusCode]] = field(default_factory=Counter)
     failed: bool = False
 
 
@@ -41,12 +42,14 @@ class StreamBook:
 
     Never more requests under way than the server works on at a time (max_stream_inflight), so the server always reads
     what is sent and neither side can block the other. Requests are kept until answered: where a connection is cut, as
-    servers do to rebalance, the unanswered go again over the next one.
+    servers do to rebalance, the unanswered go again over the next one. What the server refuses for now goes again as
+    `retry_delay` says.
     """
 
-    def __init__(self, info: ServerInfo, max_message_bytes: int) -> None:
+    def __init__(self, info: ServerInfo, max_message_bytes: int, *, retry_delay: RetryDelay) -> None:
         self._info = info
         self._max_message_bytes = max_message_bytes
+        self._retry_delay = retry_delay
         self._window = info.limits.max_stream_inflight or _DEFAULT_WINDOW
         self._prefix = uuid.uuid4().hex[:12]
         self._count = 0
@@ -86,8 +89,8 @@ class StreamBook:
             self._waiting.append((self._wire_id(request_id, index, part), progress, part))
 
     def next_request(self) -> matching_pb2.MatchStreamRequest | None:
-        """What to send now, None where the window is full or nothing waits."""
-        while self._waiting and len(self._under_way) < self._window:
+        """What to send now, None where the window is full, nothing waits or a pause is due."""
+        while not self._pause and self._waiting and len(self._under_way) < self._window:
             wire_id, progress, part = self._waiting.popleft()
             if progress.failed:
                 continue
@@ -98,7 +101,12 @@ class StreamBook:
         return None
 
     def take_pause(self) -> float:
-        """Seconds to wait before anything more is sent; asking resets it."""
+        """Seconds to wait before anything more is sent; asking resets it.
+
+        Not while answers are awaited: refusals among them make one pause together, not one after the other.
+        """
+        if self._under_way:
+            return 0.0
         pause, self._pause = self._pause, 0.0
         return pause
 
@@ -112,11 +120,14 @@ class StreamBook:
             raise make_error(grpc.StatusCode.INTERNAL, message)
         progress, part = self._under_way.pop(response.request_id)
         self._answered_since_cut = True
-        if progress.failed or self._again(response, progress, part):
+        if progress.failed:
             return
         try:
             if response.WhichOneof("outcome") == "status":
-                raise from_status(response.status)
+                error = from_status(response.status)
+                if self._again(error, progress, part, wire_id=response.request_id):
+                    return
+                raise error
             progress.answers[part] = response.response
             if len(progress.answers) < progress.planned.parts:
                 return
@@ -127,15 +138,15 @@ class StreamBook:
         else:
             self._outcomes.append(StreamedMatch(progress.index, progress.request_id, result=result))
 
-    def _again(self, response: matching_pb2.MatchStreamResponse, progress: _Progress, part: int) -> bool:
-        """Line up a part once more that a server refused as it went down, or before it was up; not for ever."""
-        if response.status.code != grpc.StatusCode.UNAVAILABLE.value[0]:
+    def _again(self, error: RolecallError, progress: _Progress, part: int, *, wire_id: str) -> bool:
+        """Line up a part once more that the server refused for now; not for ever."""
+        kind = (part, error.code)
+        delay = self._retry_delay(error, progress.tries[kind])
+        if delay is None:
             return False
-        progress.tries[part] += 1
-        if progress.tries[part] == _TRIES:
-            return False
-        self._pause = max(self._pause, _FIRST_DELAY * 2.0 ** (progress.tries[part] - 1))
-        self._waiting.appendleft((response.request_id, progress, part))
+        progress.tries[kind] += 1
+        self._pause = max(self._pause, delay)
+        self._waiting.appendleft((wire_id, progress, part))
         return True
 
     def cut(self, error: RolecallError) -> None:
