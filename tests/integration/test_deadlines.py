@@ -1,5 +1,6 @@
 """Deadlines, cancellation and limits in a whole server: what can't be answered in time is never run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -8,7 +9,9 @@ from rolecall.v1 import matching_pb2 as pb
 from rolecall.v1 import model_pb2, types_pb2
 from rolecall.v1.matching_pb2_grpc import MatchingServiceStub
 from rolecall.v1.model_pb2_grpc import ModelServiceStub
+from rolecall_server.engine.base import EmbedOutput
 from rolecall_server.engine.fake import FakeBehaviour, FakeEngine
+from rolecall_server.types import ModelKey, TokenIds
 
 from tests.servers import Held, InProcess, details_of, serve_here
 
@@ -17,7 +20,7 @@ SHED = "rolecall_shed_total"
 QUEUED = "rolecall_queue_tokens"
 
 
-def embed(it: InProcess, *texts: str, timeout: float = 60.0, **options: Any) -> Any:
+def embed(it: InProcess, *texts: str, timeout: float | None = 60.0, **options: Any) -> Any:
     request = pb.EmbedRequest(inputs=[types_pb2.Profile(text=text) for text in texts], **options)
     return MatchingServiceStub(it.channel).Embed(request, timeout=timeout)
 
@@ -29,10 +32,10 @@ async def refusal(call: Any) -> tuple[str, dict[str, Any]]:
 
 
 async def test_what_cannot_be_met_is_refused_at_once_and_never_run() -> None:
-    async with serve_here(fake=FakeBehaviour(seconds_per_token=0.01)) as it:
-        await embed(it, "warm")  # from here on the server knows its speed: 100 tokens a second
+    async with serve_here(fake=FakeBehaviour(seconds_per_token=0.0001)) as it:
+        await embed(it, "w" * 3000)  # from here on the server knows its speed: 10,000 tokens a second
         before = (await it.metrics()).value("rolecall_batches_total")
-        code, details = await refusal(embed(it, "x" * 2000, timeout=10))
+        code, details = await refusal(embed(it, "x" * 200_000, timeout=10))
         assert code == "DEADLINE_EXCEEDED"
         assert (details["ErrorInfo"].reason, details["ErrorInfo"].domain) == ("SHED_BEFORE_DEADLINE", "rolecall")
         assert details["RetryInfo"].retry_delay.ToMilliseconds() > 0
@@ -44,18 +47,21 @@ async def test_what_cannot_be_met_is_refused_at_once_and_never_run() -> None:
 
 async def test_what_gets_late_in_the_queue_is_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held().patch(monkeypatch, FakeEngine)
-    async with serve_here() as it:
+    async with serve_here(default_deadline_ms=300) as it:
         running = embed(it, "first")
         await held.started.acquire()
-        late = embed(it, "second", "third", timeout=0.3)
+        late = embed(it, "second", "third", timeout=None)  # the server's own deadline, so that its answer is seen
         await it.metrics_when(QUEUED, len("second") + len("third") + 4)
-        assert (await refusal(late))[0] == "DEADLINE_EXCEEDED"
+        code, details = await refusal(late)
+        assert code == "DEADLINE_EXCEEDED"
+        assert details["ErrorInfo"].reason == "SHED_BEFORE_DEADLINE"
         await it.metrics_when(INFLIGHT, 1)
         held.release.set()
         await running
         metrics = await it.metrics()
         assert metrics.value("rolecall_batch_size_sum") == 1
-        assert metrics.value("rolecall_cancelled_total", stage="queue") + metrics.value(SHED, reason="deadline") == 1
+        assert metrics.value(SHED, reason="deadline") == 1
+        assert metrics.value("rolecall_cancelled_total") == 0
         assert metrics.value(QUEUED) == 0
 
 
@@ -67,6 +73,29 @@ async def test_requests_without_a_deadline_get_the_default_one(monkeypatch: pyte
         held.release.set()
         await it.metrics_when("rolecall_batches_total", 1)
         assert len((await embed(it, "b")).embeddings) == 1
+
+
+async def test_interactive_requests_pass_a_backlog_of_bulk_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[int] = []
+    run = FakeEngine.embed
+
+    async def noted(own: FakeEngine, model: ModelKey, sequences: Sequence[TokenIds]) -> EmbedOutput:
+        order.extend(len(ids) for ids in sequences)
+        return await run(own, model, sequences)
+
+    monkeypatch.setattr(FakeEngine, "embed", noted)
+    held = Held().patch(monkeypatch, FakeEngine)
+    async with serve_here(max_batch_requests=1) as it:
+        running = embed(it, "first")
+        await held.started.acquire()
+        backlog = embed(it, *(f"bulk {number:3}" for number in range(20)), priority=types_pb2.PRIORITY_BULK)
+        await it.metrics_when(QUEUED, 20 * 10)
+        urgent = embed(it, "an urgent one of another length")
+        await it.metrics_when(QUEUED, 20 * 10 + 33)
+        held.release.set()
+        for call in (urgent, running, backlog):
+            await call
+        assert order == [len("first") + 2, 33, *[10] * 20]
 
 
 async def test_who_goes_away_takes_the_queued_work_along(monkeypatch: pytest.MonkeyPatch) -> None:

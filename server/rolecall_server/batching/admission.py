@@ -1,38 +1,17 @@
 """The one place that says no: by count when a request arrives, by tokens once its texts are tokenised."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rolecall_server.batching.scheduler import Backlog
 from rolecall_server.errors import DeadlineError, InvalidInputError, OverloadedError, UnavailableError
-from rolecall_server.types import Observer
+from rolecall_server.types import Observer, Priority
 
-SAFETY = 1.1
-"""Estimated waits are taken this much longer: an answer just too late has cost the machine as much as one in time."""
+BULK_QUEUE_SHARE = 0.75
+"""Bulk work fills at most this part of the queue, so that there is always room for interactive requests."""
 
-LONGEST_RETRY_SECONDS = 30.0
-
-
-class Throughput:
-    """A moving average of padded tokens a second of one worker, and what waits follow from it."""
-
-    def __init__(self, parallelism: int) -> None:
-        self._parallelism = parallelism
-        self._tokens_per_second = math.inf
-
-    def note(self, padded_tokens: int, seconds: float) -> None:
-        rate = padded_tokens / max(seconds, 1e-6)
-        known = self._tokens_per_second
-        self._tokens_per_second = rate if math.isinf(known) else 0.9 * known + 0.1 * rate
-
-    def batch_seconds(self, tokens: int) -> float:
-        """How long a batch of so many tokens runs."""
-        return tokens / self._tokens_per_second
-
-    def wait_seconds(self, queued_tokens: int) -> float:
-        """How long until all workers together have done so many tokens."""
-        return SAFETY * queued_tokens / (self._tokens_per_second * self._parallelism)
+SHORTEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.05, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +28,6 @@ class Admission:
         self.inflight = 0
         self._observer = observer
         self._closed: str | None = "the server is starting"
-        self._request_seconds = 1.0
 
     def open(self) -> None:
         self._closed = None
@@ -77,24 +55,28 @@ class Admission:
         finally:
             self.inflight -= 1
 
-    def check_tokens(self, tokens: int, *, queued: int, throughput: Throughput, now: float, deadline: float) -> None:
-        """Whether `tokens` more may join `queued` ones. InvalidInputError, OverloadedError, DeadlineError."""
-        limit = self.limits.max_queue_tokens
+    def check_tokens(self, tokens: int, backlog: Backlog, *, priority: Priority, now: float, deadline: float) -> None:
+        """Whether `tokens` more may join the backlog. InvalidInputError, OverloadedError, DeadlineError."""
+        share = BULK_QUEUE_SHARE if priority is Priority.BULK else 1.0
+        limit = int(self.limits.max_queue_tokens * share)
         if tokens > limit:
             raise InvalidInputError("", f"{tokens} tokens in one request; at most {limit} are taken")
-        wait = throughput.wait_seconds(queued + tokens)
+        queued = backlog.queued_tokens
         if queued + tokens > limit:
             self._observer.on_shed("tokens")
-            excess = throughput.wait_seconds(queued + tokens - limit)
+            excess = (queued + tokens - limit) / (queued + tokens)
             raise OverloadedError(
                 f"{queued} tokens are queued; {tokens} more would pass the limit of {limit}",
                 reason="tokens",
-                retry_after=min(max(excess, 0.05), LONGEST_RETRY_SECONDS),
+                retry_after=_bounded(backlog.wait_seconds * excess),
             )
-        if now + wait > deadline:
+        if now + backlog.wait_seconds > deadline:
             self._observer.on_shed("deadline")
-            late = now + wait - deadline
             raise DeadlineError(
                 "the deadline can't be met behind what is queued; not run",
-                retry_after=min(max(late, 0.05), LONGEST_RETRY_SECONDS),
+                retry_after=_bounded(now + backlog.wait_seconds - deadline),
             )
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, SHORTEST_RETRY_SECONDS), LONGEST_RETRY_SECONDS)

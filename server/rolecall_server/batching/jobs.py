@@ -1,12 +1,11 @@
-"""What the batcher hands out: one job for each request, one outcome for each of its sequences."""
+"""What the batcher hands out: one job for each request, one outcome for each of its texts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rolecall_server.batching.policy import QueuedSequence
 from rolecall_server.errors import RolecallError
-from rolecall_server.types import RequestContext, TokenIds, Vector
+from rolecall_server.types import TokenIds, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +21,33 @@ class SequenceResult:
 
 Outcome = SequenceResult | RolecallError
 
+TextListener = Callable[[int, list[Outcome]], None]
+"""Told the number of a text and the outcomes of its sequences, in their order, as soon as the last of them is there."""
+
 
 class Job:
-    """All sequences of one request: done when each has its outcome, or when one error ended them all."""
+    """The texts of one request, each of one or more sequences: done when each text has its outcomes, or when one error
+    ended them all."""
 
-    def __init__(self, sequences: Sequence[TokenIds], context: RequestContext, *, now: float) -> None:
+    def __init__(self, texts: Sequence[Sequence[TokenIds]], on_text: TextListener) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.sequences = [
-            QueuedSequence(ids, context.priority, now, context.deadline, Ticket(self, position))
-            for position, ids in enumerate(sequences)
-        ]
-        self._outcomes: dict[int, Outcome] = {}
+        self._on_text = on_text
+        self._outcomes: list[dict[int, Outcome]] = [{} for _ in texts]
+        self._sizes = [len(sequences) for sequences in texts]
+        self._missing = len(texts)
 
-    def outcomes(self) -> list[Outcome]:
-        """In the order of the sequences; complete once `done` has a result."""
-        return [self._outcomes[position] for position in range(len(self.sequences))]
+    def tickets(self) -> list["Ticket"]:
+        """One for each sequence, text by text."""
+        return [Ticket(self, text, position) for text, size in enumerate(self._sizes) for position in range(size)]
 
-    def settle(self, position: int, outcome: Outcome) -> None:
-        self._outcomes[position] = outcome
-        if len(self._outcomes) == len(self.sequences) and not self.done.done():
+    def settle(self, text: int, position: int, outcome: Outcome) -> None:
+        outcomes = self._outcomes[text]
+        outcomes[position] = outcome
+        if self.done.done() or len(outcomes) < self._sizes[text]:
+            return
+        self._on_text(text, [outcomes[place] for place in range(self._sizes[text])])
+        self._missing -= 1
+        if self._missing == 0:
             self.done.set_result(None)
 
     def fail(self, error: RolecallError) -> None:
@@ -54,6 +61,7 @@ class Ticket:
     """Where a queued sequence's outcome goes."""
 
     job: Job
+    text: int
     position: int
 
     @property
@@ -61,4 +69,4 @@ class Ticket:
         return not self.job.done.done()
 
     def settle(self, outcome: Outcome) -> None:
-        self.job.settle(self.position, outcome)
+        self.job.settle(self.text, self.position, outcome)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rolecall_server.batching.admission import Throughput
 from rolecall_server.batching.jobs import SequenceResult
-from rolecall_server.batching.policy import Batch, QueuedSequence
+from rolecall_server.batching.queue import QueuedSequence
+from rolecall_server.batching.scheduler import Batch, Scheduler
 from rolecall_server.engine.base import EmbedOutput, Engine
 from rolecall_server.errors import EngineError, NonFiniteOutputError, RolecallError
 from rolecall_server.types import BatchReport, BatchTrigger, ModelKey, Observer
@@ -21,19 +21,19 @@ class BatchRunner:
         self,
         engine: Engine,
         *,
-        throughput: Throughput,
+        scheduler: Scheduler,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
-        self._throughput = throughput
+        self._scheduler = scheduler
         self._observer = observer
         self._clock = clock
 
-    async def run(self, model: ModelKey, batch: Batch) -> None:
+    async def run(self, batch: Batch) -> None:
         """Never raises: an error becomes the outcome of the sequences it belongs to."""
         wanted = [sequence for sequence in batch.sequences if sequence.ticket.wanted]
-        await self._run(model, wanted, started=self._clock(), trigger=batch.trigger)
+        await self._run(batch.model, wanted, started=self._clock(), trigger=batch.trigger)
 
     async def _run(
         self, model: ModelKey, sequences: Sequence[QueuedSequence], *, started: float, trigger: BatchTrigger
@@ -70,7 +70,7 @@ class BatchRunner:
         trigger: BatchTrigger,
     ) -> None:
         waits = tuple(started - sequence.enqueued for sequence in sequences)
-        self._throughput.note(output.padded_tokens, output.inference_seconds)
+        self._scheduler.note(model, output.padded_tokens, output.inference_seconds, now=self._clock())
         self._observer.on_batch(
             BatchReport(
                 model=model,

@@ -54,10 +54,13 @@ class EmbeddingCache:
             self._observer.on_evicted(evicted)
 
 
-def content_key(text: str, *, weights_hash: str, prefix: str, truncation: Truncation) -> bytes:
-    """The cache key of a text: everything that its embedding depends on, each part with its length before it."""
+def content_key(text: str, *, model: str, prefix: str, truncation: Truncation) -> bytes:
+    """The cache key of a text: everything that its embedding depends on, each part with its length before it.
+
+    model: tells a loaded version from any other, also from one of the same weights with other limits.
+    """
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for part in (weights_hash, prefix, truncation.value, text):
+    for part in (model, prefix, truncation.value, text):
         raw = part.encode("utf8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)

@@ -3,8 +3,10 @@
 import math
 
 import pytest
-from rolecall_server.batching.admission import Admission, AdmissionLimits, Throughput
+from rolecall_server.batching.admission import Admission, AdmissionLimits
+from rolecall_server.batching.scheduler import Backlog
 from rolecall_server.errors import DeadlineError, InvalidInputError, OverloadedError, UnavailableError
+from rolecall_server.types import Priority
 
 from tests.observers import ListObserver
 
@@ -16,14 +18,16 @@ def opened(*, requests: int = 2, tokens: int = 1000) -> tuple[Admission, ListObs
     return admission, observer
 
 
-def measured(tokens_per_second: int) -> Throughput:
-    throughput = Throughput(parallelism=1)
-    throughput.note(tokens_per_second, 1.0)
-    return throughput
-
-
-def check(admission: Admission, tokens: int, *, queued: int = 0, deadline: float = math.inf) -> None:
-    admission.check_tokens(tokens, queued=queued, throughput=measured(100), now=0.0, deadline=deadline)
+def check(
+    admission: Admission,
+    tokens: int,
+    *,
+    queued: int = 0,
+    wait: float = 0.0,
+    deadline: float = math.inf,
+    priority: Priority = Priority.INTERACTIVE,
+) -> None:
+    admission.check_tokens(tokens, Backlog(queued, wait), priority=priority, now=0.0, deadline=deadline)
 
 
 def test_counts_places_and_gives_them_back_on_errors_too() -> None:
@@ -53,28 +57,32 @@ def test_tokens_beyond_the_queue_say_when_to_come_back() -> None:
     admission, observer = opened(tokens=1000)
     check(admission, 400, queued=600)
     with pytest.raises(OverloadedError) as refused:
-        check(admission, 400, queued=800)
+        check(admission, 400, queued=800, wait=12.0)
     assert refused.value.reason == "tokens"
-    assert refused.value.retry_after == pytest.approx(
-        2.2
-    )  # 200 too many at 100 a second, with a margin
+    assert refused.value.retry_after == pytest.approx(2.0)  # a sixth of the 1200 tokens are too many
     assert observer.shed == ["tokens"]
+
+
+def test_bulk_work_leaves_room_for_interactive_requests() -> None:
+    admission, _ = opened(tokens=1000)
+    check(admission, 150, queued=600, priority=Priority.BULK)
+    with pytest.raises(OverloadedError):
+        check(admission, 151, queued=600, priority=Priority.BULK)
+    check(admission, 151, queued=600)
 
 
 def test_a_request_larger_than_the_whole_queue_is_the_callers_mistake() -> None:
     admission, _ = opened(tokens=1000)
     with pytest.raises(InvalidInputError):
         check(admission, 1001)
+    with pytest.raises(InvalidInputError):
+        check(admission, 751, priority=Priority.BULK)
 
 
 def test_what_cannot_be_done_by_its_deadline_is_refused_at_once() -> None:
     admission, observer = opened(tokens=10_000)
-    check(admission, 100, queued=100, deadline=2.3)
-    with pytest.raises(DeadlineError):
-        check(admission, 100, queued=100, deadline=2.1)
+    check(admission, 100, queued=100, wait=2.2, deadline=2.3)
+    with pytest.raises(DeadlineError) as refused:
+        check(admission, 100, queued=100, wait=2.2, deadline=2.1)
+    assert refused.value.retry_after == pytest.approx(0.1)
     assert observer.shed == ["deadline"]
-
-
-def test_nothing_is_refused_for_time_before_anything_was_measured() -> None:
-    admission, _ = opened()
-    admission.check_tokens(1000, queued=0, throughput=Throughput(2), now=5.0, deadline=5.001)

@@ -65,9 +65,9 @@ def test_the_bytes_counted_cover_the_memory_taken() -> None:
 
 def test_keys_differ_in_everything_an_embedding_depends_on() -> None:
     keys = {
-        content_key(text, weights_hash=weights, prefix=prefix, truncation=truncation)
+        content_key(text, model=model, prefix=prefix, truncation=truncation)
         for text in ("a", "b", "a b")
-        for weights in ("w1", "w2")
+        for model in ("m1", "m2")
         for prefix in ("query: ", "")
         for truncation in Truncation
     }
@@ -76,6 +76,6 @@ def test_keys_differ_in_everything_an_embedding_depends_on() -> None:
 
 
 def test_parts_of_a_key_cannot_run_into_each_other() -> None:
-    one = content_key("bc", weights_hash="w", prefix="a", truncation=Truncation.CHUNK)
-    other = content_key("c", weights_hash="w", prefix="ab", truncation=Truncation.CHUNK)
+    one = content_key("bc", model="m", prefix="a", truncation=Truncation.CHUNK)
+    other = content_key("c", model="m", prefix="ab", truncation=Truncation.CHUNK)
     assert one != other

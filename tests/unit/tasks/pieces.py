@@ -10,7 +10,7 @@ from typing import Any
 
 from rolecall_server.batching.admission import Admission, AdmissionLimits
 from rolecall_server.batching.batcher import Batcher
-from rolecall_server.batching.policy import BatchLimits
+from rolecall_server.batching.queue import BatchLimits
 from rolecall_server.cache.embedding_cache import EmbeddingCache
 from rolecall_server.engine.fake import FAKE_KEY, FakeBehaviour, FakeEngine
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
@@ -18,7 +18,7 @@ from rolecall_server.profiles import Profile
 from rolecall_server.tasks.catalog import EncoderCatalog
 from rolecall_server.tasks.encoder import Encoder, Shared
 from rolecall_server.text.tokenizer import Tokenizer
-from rolecall_server.types import ModelKey, RequestContext
+from rolecall_server.types import RequestContext
 
 from tests.observers import ListObserver
 
@@ -57,7 +57,7 @@ async def assembled(
             observer=observer,
         )
         encoder = make_encoder(info, shared)
-        catalog = EncoderCatalog("encoder", lambda key: key == ModelKey("encoder", "7"))
+        catalog = EncoderCatalog("encoder", lambda name, version: (name, version) == ("encoder", "7"))
         catalog.add(encoder)
         yield Pieces(engine, batcher, admission, catalog, encoder, observer, shared)
         await batcher.close()

@@ -16,10 +16,16 @@ class Known:
         self.info = fake_info(ModelKey(name, version))
 
 
+def exists(name, version):
+    with pytest.raises(RuntimeError):  # it may read a disk: never on the event loop
+        asyncio.get_running_loop()
+    return (name, version) in {("encoder", "3"), ("resting", "1"), ("resting", "")}
+
+
 @pytest.fixture
 def catalog():
-    """encoder 2, 9 and 10 are loaded; encoder 3 lies in the repository."""
-    made = EncoderCatalog("encoder", lambda key: key == ModelKey("encoder", "3"))
+    """encoder 2, 9 and 10 are loaded; encoder 3 and resting 1 lie in the repository."""
+    made = EncoderCatalog("encoder", exists)
     for version in ("9", "10", "2"):
         made.add(Known("encoder", version))
     made.add(Known("other", "1"))
@@ -30,8 +36,8 @@ def catalog():
     ("name", "version", "found"),
     [("", "", "encoder/10"), ("encoder", "", "encoder/10"), ("encoder", "2", "encoder/2"), ("other", "", "other/1")],
 )
-def test_a_request_finds_its_version(catalog, name, version, found):
-    assert str(catalog.find(name, version)) == found
+async def test_a_request_finds_its_version(catalog, name, version, found):
+    assert str(await catalog.find(name, version)) == found
 
 
 @pytest.mark.parametrize(
@@ -39,22 +45,24 @@ def test_a_request_finds_its_version(catalog, name, version, found):
     [
         ("encoder", "3", ModelNotLoadedError),
         ("", "3", ModelNotLoadedError),
+        ("resting", "1", ModelNotLoadedError),
+        ("resting", "", ModelNotLoadedError),
         ("encoder", "4", ModelNotFoundError),
         ("encoder", "02", ModelNotFoundError),
         ("nobody", "", ModelNotFoundError),
         ("nobody", "1", ModelNotFoundError),
     ],
 )
-def test_what_is_not_there_is_told_apart(catalog, name, version, error):
-    with pytest.raises(error):
-        catalog.find(name, version)
+async def test_what_is_not_there_is_told_apart(catalog, name, version, error):
+    with pytest.raises(error, match=f"{name}.*{version}"):
+        await catalog.find(name, version)
 
 
 async def test_without_any_version_the_default_is_unavailable_and_not_unknown():
-    empty = EncoderCatalog("encoder", lambda key: False)
+    empty = EncoderCatalog("encoder", exists)
 
     with pytest.raises(UnavailableError):
-        empty.find("", "")
+        await empty.find("", "")
 
 
 async def test_a_version_is_retired_once_nobody_uses_it(catalog):
@@ -70,8 +78,8 @@ async def test_a_version_is_retired_once_nobody_uses_it(catalog):
             await settled()
             assert [encoder.info.key for encoder in catalog.leaving()] == [key]
             with pytest.raises(ModelNotLoadedError):
-                catalog.find("encoder", "10")
-            assert str(catalog.find("", "")) == "encoder/9"
+                await catalog.find("encoder", "10")
+            assert str(await catalog.find("", "")) == "encoder/9"
             with pytest.raises(ModelNotLoadedError):
                 await catalog.retire(key, unload)
         await settled()
@@ -79,7 +87,7 @@ async def test_a_version_is_retired_once_nobody_uses_it(catalog):
     await retiring
     assert unloaded == [key]
     with pytest.raises(ModelNotFoundError):
-        catalog.find("encoder", "10")
+        await catalog.find("encoder", "10")
 
 
 async def test_one_who_comes_and_goes_does_not_free_what_another_uses(catalog):
@@ -110,7 +118,7 @@ async def test_a_retirement_that_is_given_up_leaves_the_version_serving(catalog)
         await settled()
         retiring.cancel()
         await asyncio.wait([retiring])
-    assert str(catalog.find("other", "")) == "other/1"
+    assert str(await catalog.find("other", "")) == "other/1"
     assert catalog.leaving() == []
 
 

@@ -1,10 +1,12 @@
 """From texts to embeddings on the fake engine: cache, single flight, windows, errors of single texts."""
 
 import asyncio
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+from rolecall_server.batching.scheduler import Backlog
 from rolecall_server.engine.fake import fake_embedding
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 from rolecall_server.errors import (
@@ -15,10 +17,11 @@ from rolecall_server.errors import (
     RolecallError,
     UnavailableError,
 )
-from rolecall_server.tasks.encoder import TEXTS_A_PIECE, Encoded, Text
-from rolecall_server.types import RequestContext, TextKind, Timing, TokenUsage, Truncation
+from rolecall_server.tasks.encoder import Encoded
+from rolecall_server.tasks.tokenization import TEXTS_A_PIECE, Text
+from rolecall_server.types import Priority, RequestContext, TextKind, Timing, TokenUsage, Truncation
 
-from tests.unit.tasks.pieces import CONTEXT, assembled, settled
+from tests.unit.tasks.pieces import CONTEXT, assembled, make_encoder, settled
 
 
 def texts(*contents, kind=TextKind.DOCUMENT):
@@ -112,7 +115,7 @@ async def test_too_many_tokens_for_the_queue_are_refused():
 
 async def test_a_queue_that_is_full_refuses_before_the_engine_sees_it(monkeypatch):
     async with assembled(max_queue_tokens=100) as it:
-        monkeypatch.setattr(it.batcher, "queued_tokens", lambda: 99)
+        monkeypatch.setattr(it.batcher, "backlog", lambda *of: Backlog(queued_tokens=99, wait_seconds=0.0))
         with pytest.raises(OverloadedError):
             await encode(it, "ab")
         assert it.observer.shed == ["tokens"]
@@ -160,7 +163,7 @@ async def under_way(it, *contents):
     """Wait until the computation of these texts has begun."""
     keys = await it.encoder._keys(texts(*contents), Truncation.CHUNK)
     async with asyncio.timeout(10):
-        while not all(it.encoder._flights.under_way(key) for key in keys):
+        while not all(it.encoder._flights.under_way(key, Priority.INTERACTIVE) for key in keys):
             await settled()
 
 
@@ -204,3 +207,27 @@ async def test_timing_takes_in_what_was_spent():
         known = Timing()
         await encode(it, "a", "bb", timing=known)
         assert known == Timing()
+
+
+async def test_a_panic_while_tokenising_is_an_answer_and_not_silence(monkeypatch):
+    class PanicError(BaseException):
+        """What native code raises when it panics."""
+
+    def panic(*args, **kwargs):
+        raise PanicError
+
+    async with assembled() as it:
+        monkeypatch.setattr(it.encoder._tokenizer, "encode", panic)
+        with pytest.raises(EngineError, match="PanicError"):
+            await asyncio.wait_for(encode(it, "a"), 5)
+
+
+async def test_versions_of_the_same_weights_with_other_windows_share_no_embedding():
+    async with assembled() as it:
+        wide, narrow = it.encoder.info, dataclasses.replace(it.encoder.info, max_tokens=16)
+        first, second = make_encoder(wide, it.shared), make_encoder(narrow, it.shared)
+        long = texts("one sentence. another sentence. a third.")
+        for encoder, chunks in ((first, 1), (second, 4)):
+            (found,) = await encoder.encode(long, truncation=Truncation.CHUNK, context=CONTEXT, timing=Timing())
+            assert not found.cache_hit
+            assert found.usage.chunks == chunks

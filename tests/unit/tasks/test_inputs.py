@@ -3,8 +3,8 @@ import pytest
 from rolecall_server.engine.fake import fake_info
 from rolecall_server.errors import InvalidInputError
 from rolecall_server.profiles import Embedded, Job, Profile, Resume
-from rolecall_server.tasks.encoder import Text
 from rolecall_server.tasks.inputs import read, vectorize
+from rolecall_server.tasks.tokenization import Text
 from rolecall_server.types import TextKind, Timing, TokenUsage, Truncation
 
 from tests.unit.tasks.pieces import CONTEXT, assembled, profiles

@@ -24,18 +24,28 @@ class Shelf:
 
     def __init__(self):
         self.keys = [ONE, TWO, BROKEN]
+        self.reason = "unreadable"
 
     def versions(self):
+        self.require_thread()
         return self.keys
 
+    def require_thread(self):
+        with pytest.raises(RuntimeError):  # it may read a disk: never on the event loop
+            asyncio.get_running_loop()
+
     def latest(self, name):
+        self.require_thread()
         if name != "encoder":
             raise ModelNotFoundError(name)
         return TWO
 
     def info(self, key):
+        self.require_thread()
         if key == BROKEN:
-            raise EngineError("unreadable")
+            raise EngineError(self.reason)
+        if key not in self.keys:
+            raise ModelNotFoundError(key.name, key.version)
         return fake_info(key, dimensions=16, max_tokens=64)
 
 
@@ -66,6 +76,33 @@ async def test_versions_are_listed_with_their_states_and_unreadable_ones_left_ou
     async with assembled_with_two() as it:
         assert await states(task(it)) == {"1": ModelState.READY, "2": ModelState.AVAILABLE}
         assert "can't be listed" in caplog.text
+
+
+async def test_what_is_wrong_with_a_version_is_told_once_and_again_when_it_changes(caplog):
+    async with assembled_with_two() as it:
+        models = task(it)
+        for _ in range(3):
+            await models.list()
+        assert caplog.text.count("can't be listed") == 1
+        models._shelf.reason = "unreadable in another way"
+        await models.list()
+        assert caplog.text.count("can't be listed") == 2
+
+
+async def test_what_is_loaded_is_listed_without_a_look_at_the_repository():
+    async with assembled_with_two() as it:
+        models = task(it)
+        models._shelf = None
+        assert [(model.info.key, model.state) for model in models.loaded()] == [(ONE, ModelState.READY)]
+        assert (await models.get("encoder", "1")).state is ModelState.READY
+
+
+async def test_one_is_got_from_its_own_folder(monkeypatch):
+    async with assembled_with_two() as it:
+        monkeypatch.setattr(Shelf, "versions", None)
+        assert (await task(it).get("encoder", "2")).state is ModelState.AVAILABLE
+        with pytest.raises(EngineError):
+            await task(it).get("encoder", "3")
 
 
 async def test_one_is_got_by_version_or_as_the_newest_that_serves():
