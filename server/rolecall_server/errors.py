@@ -55,10 +55,10 @@ class ModelNotFoundError(RolecallError):
 
 
 class ModelNotLoadedError(RolecallError):
-    """The version exists in the repository and is not loaded."""
+    """The version exists in the repository and is not loaded; without a version, none of the model's is."""
 
-    def __init__(self, name: str, version: str) -> None:
-        self.resource = f"{name}/{version}"
+    def __init__(self, name: str, version: str = "") -> None:
+        self.resource = f"{name}/{version}" if version else name
         super().__init__(f"model {self.resource} is not loaded")
 
 

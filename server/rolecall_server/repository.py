@@ -62,15 +62,17 @@ class ModelRepository:
     def versions_of(self, name: str) -> list[ModelKey]:
         """The versions of one model, oldest first; none where there is no such model."""
         folders = _folders(self.root / name) if _is_folder_name(name) else []
-        keys = [ModelKey(name, folder) for folder in folders if self.has(ModelKey(name, folder))]
+        keys = [ModelKey(name, folder) for folder in folders if self.has(name, folder)]
         return sorted(keys, key=lambda key: int(key.version))
 
-    def has(self, key: ModelKey) -> bool:
-        """Whether there is this version. Looks at its folder alone."""
-        if not (_is_folder_name(key.name) and key.version.isascii() and key.version.isdigit()):
+    def has(self, name: str, version: str = "") -> bool:
+        """Whether there is this version, or any of the model. Looks at their folders alone."""
+        if not version:
+            return bool(self.versions_of(name))
+        if not (_is_folder_name(name) and version.isascii() and version.isdigit()):
             return False
         try:
-            return (self.root / key.name / key.version / MANIFEST).is_file()
+            return (self.root / name / version / MANIFEST).is_file()
         except OSError:  # a name longer than names may be, a folder that may not be read
             return False
 
@@ -86,7 +88,7 @@ class ModelRepository:
 
     def artifact(self, key: ModelKey) -> Artifact:
         """Read one manifest. ModelNotFoundError; EngineError when it can't be understood."""
-        if not self.has(key):
+        if not (key.version and self.has(key.name, key.version)):
             raise ModelNotFoundError(key.name, key.version)
         folder = self.root / key.name / key.version
         try:

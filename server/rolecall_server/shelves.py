@@ -6,6 +6,7 @@ from typing import Protocol
 
 from rolecall_server.engine.fake import FAKE_KEY, fake_info
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
+from rolecall_server.errors import ModelNotFoundError
 from rolecall_server.repository import ModelRepository
 from rolecall_server.tasks.encoder import Encoder, Shared
 from rolecall_server.text.tokenizer import Tokenizer
@@ -13,11 +14,14 @@ from rolecall_server.types import ModelInfo, ModelKey
 
 
 class Shelf(Protocol):
-    """Lists versions and makes the encoder of one that the engine has loaded."""
+    """Lists versions and makes the encoder of one that the engine has loaded. All but `encoder` may read a disk."""
 
     def versions(self) -> list[ModelKey]: ...
 
-    def latest(self, name: str) -> ModelKey: ...
+    def has(self, name: str, version: str = "") -> bool: ...
+
+    def latest(self, name: str) -> ModelKey:
+        """ModelNotFoundError."""
 
     def info(self, key: ModelKey) -> ModelInfo: ...
 
@@ -27,11 +31,12 @@ class Shelf(Protocol):
 class RepositoryShelf(ModelRepository):
     async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder:
         """EngineError where the tokenizer is missing or damaged."""
-        artifact = self.artifact(info.key)
-        tokenizer = await asyncio.to_thread(
-            Tokenizer.load, artifact.tokenizer, max_tokens=info.max_tokens, prefixes=artifact.prefixes
-        )
-        return Encoder(info, tokenizer, shared=shared)
+
+        def load() -> Tokenizer:
+            artifact = self.artifact(info.key)
+            return Tokenizer.load(artifact.tokenizer, max_tokens=info.max_tokens, prefixes=artifact.prefixes)
+
+        return Encoder(info, await asyncio.to_thread(load), shared=shared)
 
 
 class FakeShelf:
@@ -40,8 +45,13 @@ class FakeShelf:
     def versions(self) -> list[ModelKey]:
         return [FAKE_KEY]
 
+    def has(self, name: str, version: str = "") -> bool:
+        return name == FAKE_KEY.name and version in ("", FAKE_KEY.version)
+
     def latest(self, name: str) -> ModelKey:
-        return ModelKey(name, FAKE_KEY.version)
+        if name != FAKE_KEY.name:
+            raise ModelNotFoundError(name)
+        return FAKE_KEY
 
     def info(self, key: ModelKey) -> ModelInfo:
         return fake_info(key)

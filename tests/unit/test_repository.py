@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from rolecall_server.errors import EngineError, ModelNotFoundError
@@ -119,11 +120,20 @@ def test_every_file_is_verified(root, name, damage):
 def test_one_version_is_found_without_a_look_at_the_others(root, monkeypatch):
     monkeypatch.setattr(ModelRepository, "versions", None)
     monkeypatch.setattr(ModelRepository, "versions_of", None)
+    monkeypatch.setattr(Path, "iterdir", None)
     repository = ModelRepository(root)
 
-    assert repository.has(KEY)
+    assert repository.has("encoder", "1")
     assert repository.info(KEY).key == KEY
-    assert not repository.has(ModelKey("encoder", "2"))
+    assert not repository.has("encoder", "2")
+
+
+def test_a_model_is_there_with_any_version(root):
+    (root / "empty").mkdir()
+
+    assert ModelRepository(root).has("encoder")
+    assert not ModelRepository(root).has("empty")
+    assert not ModelRepository(root).has("nobody")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "encoder/1/..", "a\0b", "n" * 5000, "*"])
@@ -133,4 +143,5 @@ def test_a_name_that_is_no_folder_has_no_versions(root, name):
     repository = ModelRepository(root)
 
     assert repository.versions_of(name) == []
-    assert not repository.has(ModelKey(name, "1"))
+    assert not repository.has(name, "1")
+    assert not repository.has(name)

@@ -19,9 +19,11 @@ class _Entry:
 
 
 class EncoderCatalog:
-    """Owned by the event loop. `exists` says whether the repository has a version that isn't loaded."""
+    """Owned by the event loop."""
 
-    def __init__(self, default: str, exists: Callable[[ModelKey], bool]) -> None:
+    def __init__(self, default: str, exists: Callable[[str, str], bool]) -> None:
+        """exists: whether the repository has a version, or, where that is empty, any of the model of that name. Asked
+        on a thread, since it reads a disk, and only about what is not loaded."""
         self.default = default
         self._exists = exists
         self._entries: dict[ModelKey, _Entry] = {}
@@ -35,27 +37,24 @@ class EncoderCatalog:
     def leaving(self) -> list[Encoder]:
         return [entry.encoder for entry in self._entries.values() if entry.leaving]
 
-    def find(self, name: str, version: str) -> ModelKey:
+    async def find(self, name: str, version: str) -> ModelKey:
         """The loaded version that a request means. ModelNotFoundError, ModelNotLoadedError, UnavailableError."""
         name = name or self.default
-        if version:
-            key = ModelKey(name, version)
-            if key in self._entries and not self._entries[key].leaving:
-                return key
-            if key in self._entries or self._exists(key):
-                raise ModelNotLoadedError(name, version)
-            raise ModelNotFoundError(name, version)
-        versions = [e.info.key for e in self.serving() if e.info.key.name == name]
-        if not versions and name == self.default:
+        serving = [encoder.info.key for encoder in self.serving()]
+        found = [key for key in serving if key.name == name and version in ("", key.version)]
+        if found:
+            return max(found, key=lambda key: int(key.version))
+        if name == self.default and not version:
             raise UnavailableError("the default encoder is not loaded")
-        if not versions:
-            raise ModelNotFoundError(name)
-        return max(versions, key=lambda key: int(key.version))
+        leaving = any(e.info.key.name == name and version in ("", e.info.key.version) for e in self.leaving())
+        if leaving or await asyncio.to_thread(self._exists, name, version):
+            raise ModelNotLoadedError(name, version)
+        raise ModelNotFoundError(name, version)
 
     @asynccontextmanager
     async def use(self, name: str, version: str) -> AsyncIterator[Encoder]:
         """An encoder that stays loaded until the block ends."""
-        entry = self._entries[self.find(name, version)]
+        entry = self._entries[await self.find(name, version)]  # `find` does not pause where it finds something
         entry.users += 1
         try:
             yield entry.encoder

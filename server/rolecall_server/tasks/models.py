@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from rolecall_server.batching.batcher import Batcher
 from rolecall_server.engine.base import LoadedModel, ModelControl
-from rolecall_server.errors import ModelNotFoundError, NotPermittedError, RolecallError
+from rolecall_server.errors import NotPermittedError, RolecallError
 from rolecall_server.tasks.catalog import EncoderCatalog
 from rolecall_server.tasks.encoder import Encoder
 from rolecall_server.types import ModelInfo, ModelKey, Observer
@@ -31,7 +31,7 @@ class ListedModel:
 
 
 class Versions(Protocol):
-    """What lists versions, loaded or not."""
+    """What lists versions, loaded or not. May read a disk, so it is asked on a thread."""
 
     def versions(self) -> list[ModelKey]: ...
 
@@ -61,35 +61,40 @@ class ModelTask:
         self._make_encoder = make_encoder
         self._observer = observer
         self._allow_control = allow_control
+        self._listing = asyncio.Lock()
+        self._unreadable: dict[ModelKey, str] = {}
         self._changing: WeakValueDictionary[ModelKey, asyncio.Lock] = WeakValueDictionary()
 
     async def list(self) -> tuple[ListedModel, ...]:
         """All versions, by name, oldest first. One whose manifest can't be read is left out, with a line in the log."""
-        states = {e.info.key: ModelState.READY for e in self._catalog.serving()}
-        states.update({e.info.key: ModelState.UNLOADING for e in self._catalog.leaving()})
-        loaded = {e.info.key: e.info for e in (*self._catalog.serving(), *self._catalog.leaving())}
-        keys = sorted({*self._shelf.versions(), *loaded}, key=lambda key: (key.name, int(key.version)))
-        listed = []
-        for key in keys:
-            try:
-                info = loaded.get(key) or self._shelf.info(key)
-            except RolecallError as error:
-                log.warning("a version can't be listed", extra={"model": str(key), "error": error.message})
-                continue
-            listed.append(ListedModel(info, states.get(key, ModelState.AVAILABLE)))
-        return tuple(listed)
+        loaded = {model.info.key for model in self.loaded()}
+        async with self._listing:  # callers of this are not admitted one by one: the disk is read for one at a time
+            available, unreadable = await asyncio.to_thread(_read, self._shelf, loaded)
+        for key, reason in unreadable.items():
+            if self._unreadable.get(key) != reason:
+                log.warning("a version can't be listed", extra={"model": str(key), "error": reason})
+        self._unreadable = unreadable
+        models = {model.info.key: model for model in (*available, *self.loaded())}
+        return tuple(models[key] for key in sorted(models, key=lambda key: (key.name, int(key.version))))
+
+    def loaded(self) -> tuple[ListedModel, ...]:
+        """The versions that serve, by name, oldest first, and those that are being unloaded."""
+        models = [ListedModel(encoder.info, ModelState.READY) for encoder in self._catalog.serving()]
+        models += [ListedModel(encoder.info, ModelState.UNLOADING) for encoder in self._catalog.leaving()]
+        return tuple(sorted(models, key=lambda model: (model.info.key.name, int(model.info.key.version))))
 
     async def get(self, name: str, version: str) -> ListedModel:
-        key = ModelKey(name, version) if version else self._catalog.find(name, version)
-        for model in await self.list():
+        """One version. ModelNotFoundError, ModelNotLoadedError where none is loaded, EngineError (bad manifest)."""
+        key = ModelKey(name, version) if version else await self._catalog.find(name, version)
+        for model in self.loaded():
             if model.info.key == key:
                 return model
-        raise ModelNotFoundError(name, version)
+        return ListedModel(await asyncio.to_thread(self._shelf.info, key), ModelState.AVAILABLE)
 
     async def load(self, name: str, version: str) -> ListedModel:
         """Load a version beside those that serve; it serves when this returns."""
         self._check_allowed()
-        key = ModelKey(name, version) if version else self._shelf.latest(name)
+        key = ModelKey(name, version) if version else await asyncio.to_thread(self._shelf.latest, name)
         return await self.load_key(key)
 
     async def load_key(self, key: ModelKey) -> ListedModel:
@@ -111,7 +116,7 @@ class ModelTask:
     async def unload(self, name: str, version: str) -> None:
         """Retire a version once the requests on it have ended."""
         self._check_allowed()
-        key = self._catalog.find(name, version)
+        key = await self._catalog.find(name, version)
         async with self._lock(key):
             model = next((model for model in self._control.loaded() if model.info.key == key), None)
             await self._catalog.retire(key, self._control.unload)
@@ -131,3 +136,15 @@ class ModelTask:
         self._observer.on_model(
             model.info, provider=model.provider, fallback_nodes=model.fallback_nodes, loaded=serving
         )
+
+
+def _read(shelf: Versions, loaded: Set[ModelKey]) -> tuple[list[ListedModel], dict[ModelKey, str]]:
+    """From the disk: what is there beside the loaded versions, and why what can't be read can't."""
+    available, unreadable = [], {}
+    for key in shelf.versions():
+        if key not in loaded:
+            try:
+                available.append(ListedModel(shelf.info(key), ModelState.AVAILABLE))
+            except RolecallError as error:
+                unreadable[key] = error.message
+    return available, unreadable

@@ -5,7 +5,7 @@ from typing import Protocol
 from rolecall.v1 import model_pb2 as pb
 
 from rolecall_server.errors import InvalidInputError
-from rolecall_server.tasks.models import ListedModel, ModelState
+from rolecall_server.tasks.models import ListedModel
 from rolecall_server.transport.convert_fields import check_id
 from rolecall_server.transport.convert_responses import to_model_info, to_server_info
 from rolecall_server.transport.limits import ServerFacts
@@ -16,6 +16,8 @@ class Models(Protocol):
     """ModelTask as transport sees it."""
 
     async def list(self) -> tuple[ListedModel, ...]: ...
+
+    def loaded(self) -> tuple[ListedModel, ...]: ...
 
     async def get(self, name: str, version: str) -> ListedModel: ...
 
@@ -32,8 +34,7 @@ class ModelServicer:
     async def GetServerInfo(  # noqa: N802
         self, _: pb.GetServerInfoRequest, context: RequestContext
     ) -> pb.GetServerInfoResponse:
-        loaded = tuple(model for model in await self._models.list() if model.state is not ModelState.AVAILABLE)
-        return to_server_info(self._facts, loaded)
+        return to_server_info(self._facts, self._models.loaded())
 
     async def ListModels(self, _: pb.ListModelsRequest, context: RequestContext) -> pb.ListModelsResponse:  # noqa: N802
         return pb.ListModelsResponse(models=[to_model_info(model) for model in await self._models.list()])
