@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,9 +97,17 @@ class Served:
 
 
 @contextmanager
-def serve_process(*flags: str, log_level: str = "info", env: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Start `rolecall serve` on free ports, wait until it serves; SIGTERM at the end if it still runs."""
-    command = [str(ROLECALL), "serve", "--port", "0", "--metrics-port", "0", "--log-format", "json"]
+def serve_process(
+    *flags: str,
+    log_level: str = "info",
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = (str(ROLECALL),),
+) -> Iterator[Served]:
+    """Start `rolecall serve` on free ports, wait until it serves; SIGTERM at the end if it still runs.
+
+    program: what stands for `rolecall`, for tests that change its inside.
+    """
+    command = [*program, "serve", "--port", "0", "--metrics-port", "0", "--log-format", "json"]
     process = subprocess.Popen(
         [*command, "--log-level", log_level, *flags],
         stderr=subprocess.PIPE,

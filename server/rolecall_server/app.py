@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -13,14 +12,16 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from rolecall_server.batching.admission import Admission, AdmissionLimits
 from rolecall_server.batching.batcher import Batcher
-from rolecall_server.batching.policy import BatchLimits
+from rolecall_server.batching.queue import BatchLimits
 from rolecall_server.cache.embedding_cache import EmbeddingCache
 from rolecall_server.engine.fake import FakeBehaviour
 from rolecall_server.engine.registry import ControlledEngine, EngineOptions, create_engine
+from rolecall_server.errors import ModelNotFoundError
 from rolecall_server.observability.metrics import Metrics
 from rolecall_server.observability.rpc_log import RpcHearers, RpcLog
 from rolecall_server.settings import Settings
 from rolecall_server.shelves import Shelf, open_shelf
+from rolecall_server.stopping import REST_SECONDS, Teardown, stop_signals
 from rolecall_server.tasks.catalog import EncoderCatalog
 from rolecall_server.tasks.embed import EmbedTask
 from rolecall_server.tasks.encoder import Shared
@@ -83,22 +84,28 @@ async def serve(
     """Run until SIGTERM, SIGINT or `Running.stop`. `fake`: how the backend of that name behaves.
 
     Up: metrics, engine, port (health says NOT_SERVING), model, batcher, admission, SERVING. Down: NOT_SERVING, the
-    drain delay, no new requests, the accepted ones end, then the rest in reverse. Raises what makes a start
-    impossible: EngineError (bad artifact), ModelNotFoundError, BindError.
+    drain delay, no new requests, the accepted ones end or are cut at the exit timeout, then the rest in reverse, which
+    has REST_SECONDS. Raises what makes a start impossible: EngineError (bad artifact), ModelNotFoundError, BindError;
+    and UnfinishedError where a part did not stop in time and still runs.
     """
     health = Health()
+    teardown = Teardown()
     async with AsyncExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
+        stop = stack.enter_context(stop_signals())
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         metrics_port = _serve_metrics(settings, registry, stack)
-        engine = create_engine(settings.backend, _engine_options(settings, fake), on_health=health.engine_changed)
-        stack.push_async_callback(engine.close)
-        parts = _assemble(settings, engine, metrics=metrics, health=health, stack=stack)
+        shelf = open_shelf(settings.backend, settings.model_repository)
+        options = _engine_options(settings, shelf, fake)
+        engine = create_engine(settings.backend, options, on_health=health.engine_changed)
+        stack.push_async_callback(teardown.stop, "the engine", engine.close)
+        parts = _assemble(settings, engine, shelf=shelf, metrics=metrics, health=health)
+        stack.callback(parts.tokenization.shutdown, wait=False, cancel_futures=True)
+        stack.push_async_callback(teardown.stop, "the batcher", parts.batcher.close)
         port = await parts.server.start()
         health.tell(parts.server.health.set_serving)
-        stack.push_async_callback(_drain, settings, health, parts)
-        await parts.models.load_key(_version_to_load(settings, parts.shelf))
+        stack.push_async_callback(_drain, settings, health, parts=parts, teardown=teardown)
+        await parts.models.load_key(_version_to_load(settings, shelf))
         parts.batcher.start()
         parts.admission.open()
         health.started()
@@ -106,6 +113,7 @@ async def serve(
         on_ready(Running(port, metrics_port, stop))
         await stop.wait()
         log.info("stopping")
+    teardown.check()
     log.info("stopped")
 
 
@@ -115,14 +123,13 @@ class _Parts:
     admission: Admission
     batcher: Batcher
     models: ModelTask
-    shelf: Shelf
+    tokenization: ThreadPoolExecutor
 
 
 def _assemble(
-    settings: Settings, engine: ControlledEngine, *, metrics: Metrics, health: Health, stack: AsyncExitStack
+    settings: Settings, engine: ControlledEngine, *, shelf: Shelf, metrics: Metrics, health: Health
 ) -> _Parts:
     """Everything between the port and the engine."""
-    shelf = open_shelf(settings.backend, settings.model_repository)
     admission = Admission(AdmissionLimits(settings.max_concurrent_requests, settings.max_queue_tokens), metrics)
     limits = BatchLimits(
         max_tokens=min(settings.max_batch_tokens, engine.info.preferred_batch_tokens),
@@ -130,12 +137,10 @@ def _assemble(
         max_delay=settings.max_queue_delay_us / 1e6,
     )
     batcher = Batcher(engine, limits=limits, observer=metrics, on_failure=lambda reason: health.drain())
-    stack.push_async_callback(batcher.close)
     tokenization = ThreadPoolExecutor(settings.tokenization_threads(), "tokenize")
-    stack.callback(tokenization.shutdown)
     cache = EmbeddingCache(settings.embedding_cache_mb << 20, metrics)
     shared = Shared(batcher=batcher, cache=cache, admission=admission, tokenization=tokenization, observer=metrics)
-    catalog = EncoderCatalog(DEFAULT_ENCODER, lambda key: key in shelf.versions())
+    catalog = EncoderCatalog(DEFAULT_ENCODER, shelf.has)
     models = ModelTask(
         shelf=shelf,
         catalog=catalog,
@@ -151,15 +156,16 @@ def _assemble(
     )
     options = ServerOptions(settings.host, settings.port, facts.limits)
     server = GrpcServer(services, options, observer=RpcHearers([metrics, RpcLog()]))
-    return _Parts(server, admission, batcher, models, shelf)
+    return _Parts(server, admission, batcher, models, tokenization)
 
 
-async def _drain(settings: Settings, health: Health, parts: _Parts) -> None:
+async def _drain(settings: Settings, health: Health, *, parts: _Parts, teardown: Teardown) -> None:
     health.drain()
     if health.has_started:  # nobody sends anything to a server that never served
         await asyncio.sleep(settings.drain_delay_secs)
     parts.admission.close("the server is shutting down")
-    await parts.server.stop(settings.exit_timeout_secs)
+    teardown.begin(settings.exit_timeout_secs + REST_SECONDS)
+    await teardown.stop("the gRPC server", lambda: parts.server.stop(settings.exit_timeout_secs))
 
 
 def _version_to_load(settings: Settings, shelf: Shelf) -> ModelKey:
@@ -168,9 +174,14 @@ def _version_to_load(settings: Settings, shelf: Shelf) -> ModelKey:
     return shelf.latest(DEFAULT_ENCODER)
 
 
-def _engine_options(settings: Settings, fake: FakeBehaviour | None) -> EngineOptions:
+def _engine_options(settings: Settings, shelf: Shelf, fake: FakeBehaviour | None) -> EngineOptions:
+    try:
+        first = _version_to_load(settings, shelf)
+    except ModelNotFoundError:  # told when it is loaded, with the port open and health answering
+        first = None
     return EngineOptions(
         repository=settings.model_repository,
+        first=first,
         providers=settings.providers,
         workers=settings.engine_workers,
         intra_op_threads=settings.intra_op_threads,
@@ -207,17 +218,3 @@ def _serve_metrics(settings: Settings, registry: CollectorRegistry, stack: Async
 
     stack.callback(close)
     return int(server.server_port)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

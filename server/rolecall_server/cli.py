@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
@@ -17,6 +19,7 @@ from rolecall_server.errors import RolecallError
 from rolecall_server.observability.logs import configure
 from rolecall_server.repository import ModelRepository
 from rolecall_server.settings import Settings
+from rolecall_server.stopping import REST_SECONDS, UnfinishedError, exit_at_the_latest
 from rolecall_server.transport.server import BindError
 
 COMMANDS = {
@@ -53,9 +56,29 @@ def _settings(command: str, arguments: Sequence[str]) -> Settings:
 
 
 def _serve(settings: Settings) -> int:
-    configure(settings.log_format, settings.log_level)
-    asyncio.run(serve(settings))
+    _set_up_process(settings)
+    try:
+        asyncio.run(_serve_and_end(settings))
+    except UnfinishedError as error:
+        _fail(str(error), 1)
+        os._exit(1)  # the interpreter would take itself down around threads that still compute
     return 0
+
+
+def _set_up_process(settings: Settings) -> None:
+    """What holds for the whole process, before any of its parts is made."""
+    configure(settings.log_format, settings.log_level)
+    # The threads that tokenise are the server's own; the library's would fight with them for the cores.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # A gauge beside every counter and histogram, of use to nobody here.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+async def _serve_and_end(settings: Settings) -> None:
+    try:
+        await serve(settings)
+    finally:
+        exit_at_the_latest(REST_SECONDS)
 
 
 def _check_config(settings: Settings) -> int:

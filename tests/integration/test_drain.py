@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -13,7 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rolecall.v1 import matching_pb2 as pb
 from rolecall.v1 import types_pb2
 from rolecall.v1.matching_pb2_grpc import MatchingServiceStub
+from rolecall_server import app
 from rolecall_server.engine.fake import FakeEngine
+from rolecall_server.stopping import UnfinishedError
 
 from tests.servers import Held, Served, details_of, serve_here, serve_process
 
@@ -133,3 +136,62 @@ async def test_a_request_that_does_not_end_is_cut_at_the_exit_timeout(monkeypatc
         assert await call.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
         held.release.set()
         await asyncio.wait_for(it.ended, 60)
+
+
+async def test_a_batch_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "REST_SECONDS", 0.1)
+    held = Held().patch(monkeypatch, FakeEngine)
+    with pytest.raises(UnfinishedError, match="the batcher"):
+        async with serve_here(exit_timeout_secs=0.05) as it:
+            call = MatchingServiceStub(it.channel).Match(request(0), timeout=60)
+            await held.started.acquire()
+            it.running.stop.set()
+            assert await call.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+            await asyncio.wait([it.ended], timeout=60)
+
+
+STUCK = """
+import sys, time
+from rolecall_server import app, cli
+from rolecall_server.engine.ort.session import OrtSession
+from rolecall_server.text.tokenizer import Tokenizer
+
+def stuck(*args, **kwargs):
+    print('{"message": "stuck"}', file=sys.stderr, flush=True)
+    time.sleep(3600)
+
+app.REST_SECONDS = cli.REST_SECONDS = 0.5
+part = sys.argv.pop(1)
+if part == "tokenizer":
+    Tokenizer.encode = stuck
+else:
+    OrtSession.warm_up = lambda self: None
+    OrtSession.embed = stuck
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(("part", "said"), [("session", "a part of the server"), ("tokenizer", "threads did not end")])
+async def test_a_thread_that_does_not_end_does_not_hold_the_process(
+    tiny_models: os.PathLike[str], part: str, said: str
+) -> None:
+    program = (sys.executable, "-c", STUCK, part)
+    flags = ("--model-repository", str(tiny_models), "--exit-timeout-secs", "0.2")
+    with serve_process(*flags, program=program) as served:
+        async with grpc.aio.insecure_channel(served.address) as channel:
+            call = MatchingServiceStub(channel).Match(request(0), timeout=60)
+            code = asyncio.create_task(call.code())
+            await asyncio.to_thread(served.log.wait_for, "stuck")
+            served.terminate()
+            assert await code is grpc.StatusCode.UNAVAILABLE
+        assert await asyncio.to_thread(served.wait) == 1
+    assert said in served.log.text
+
+
+@pytest.mark.parametrize(("second", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_the_process_at_once(second: signal.Signals, status: int) -> None:
+    with serve_process("--backend", "fake", "--drain-delay-secs", "600") as served:
+        served.terminate()
+        served.log.wait_for("stopping")
+        served.process.send_signal(second)
+        assert served.wait() == status

@@ -153,6 +153,27 @@ def test_what_is_not_built_says_so():
     assert last_line(ran).startswith("rolecall: the triton backend is not built yet")
 
 
+def test_serve_sets_up_the_process_before_anything_is_made():
+    code = """
+import asyncio, os, sys
+from prometheus_client import CollectorRegistry, generate_latest
+from rolecall_server import cli
+from rolecall_server.observability.metrics import Metrics
+
+async def serve(settings):
+    registry = CollectorRegistry()
+    Metrics(registry).on_shed("x")
+    assert b"rolecall_shed_total" in generate_latest(registry)
+    assert b"_created" not in generate_latest(registry)
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+
+cli.serve = serve
+sys.exit(cli.main(["serve"]))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_commands_that_run_nothing_load_no_runtime():
     code = (
         "import sys; from rolecall_server.cli import main; main(['check-config']); "

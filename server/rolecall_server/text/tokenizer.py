@@ -1,10 +1,9 @@
 """Texts to windows of token ids, around the `tokenizers` library.
 
 Safe to call from several threads at once, which is how it gets its speed: the library releases the interpreter's lock
-while it works, and its own thread pool stays off so that the worker threads are the only ones.
+while it works. Its own thread pool would fight with those threads: TOKENIZERS_PARALLELISM=false switches it off.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,6 @@ class Tokenizer:
 
     def __init__(self, backend: tokenizers.Tokenizer, *, max_tokens: int, prefixes: Mapping[str, str]) -> None:
         """`backend` is this object's own from here on: padding and truncation are switched off in it."""
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         backend.no_padding()
         backend.no_truncation()
         # "[SEP]" or "</s>" in a text is what someone wrote, not a border for the model.
