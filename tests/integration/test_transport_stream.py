@@ -48,7 +48,9 @@ async def test_all_that_was_sent_before_the_half_close_is_answered() -> None:
         assert {answer.WhichOneof("outcome") for answer in answers} == {"response"}
         assert all(answer.response.request_id == answer.request_id for answer in answers)
         assert await call.code() is grpc.StatusCode.OK
-        assert await it.done() == [("MatchStream", "OK", "")]
+        assert sorted(await it.done(20)) == sorted(("MatchStream", "OK", f"r{number}") for number in range(20))
+        assert len(it.rpcs.started) == 20
+        assert it.rpcs.failed_streams == []
         assert it.gate.inflight == 0
 
 
@@ -105,6 +107,12 @@ async def test_a_failing_match_has_its_status_and_ends_nothing() -> None:
         assert fields == {"bad": "documents", "": "request", "x" * 256: "request_id"}
         assert answers["good"].HasField("response")
         assert await call.code() is grpc.StatusCode.OK
+        assert sorted(it.rpcs.done) == [
+            ("MatchStream", "INVALID_ARGUMENT", ""),
+            ("MatchStream", "INVALID_ARGUMENT", ""),
+            ("MatchStream", "INVALID_ARGUMENT", "bad"),
+            ("MatchStream", "OK", "good"),
+        ]
 
 
 @pytest.mark.parametrize("error", [EngineError("batch"), ZeroDivisionError("a user's text"), asyncio.CancelledError()])
@@ -125,6 +133,7 @@ async def test_our_own_fault_in_one_match_is_that_ones_status(error: BaseExcepti
         assert answers["bad"].status.code == code_pb2.INTERNAL
         assert answers["bad"].status.message.startswith("internal error ")
         assert {key for key, answer in answers.items() if answer.HasField("response")} == {"good", "good too"}
+        assert ("MatchStream", "INTERNAL", "bad") in it.rpcs.done
 
 
 async def test_each_match_enters_the_gate_and_may_be_refused_there() -> None:
@@ -152,6 +161,8 @@ async def test_a_malformed_message_ends_the_stream_after_what_came_before_it() -
         blocker.release.set()
         assert (await call.read()).request_id == "r"
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await it.failed_streams() == [("MatchStream", "INVALID_ARGUMENT")]
+        assert it.rpcs.done == [("MatchStream", "OK", "r")]
         assert await call.details() == "the bytes received are not a message of this method"
 
 
@@ -166,7 +177,8 @@ async def test_cancelling_the_stream_cancels_all_its_work() -> None:
         async with asyncio.timeout(10):
             for _ in range(2):
                 await blocker.cancelled.acquire()
-        assert await it.done() == [("MatchStream", "CANCELLED", "")]
+        assert await it.failed_streams() == [("MatchStream", "CANCELLED")]
+        assert sorted(it.rpcs.done) == [("MatchStream", "CANCELLED", f"r{number}") for number in range(2)]
         assert it.gate.inflight == it.server.inflight.count == 0
 
 
@@ -178,7 +190,8 @@ async def test_the_deadline_of_the_stream_cancels_its_work() -> None:
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         async with asyncio.timeout(10):
             await blocker.cancelled.acquire()
-        assert await it.done() == [("MatchStream", "DEADLINE_EXCEEDED", "")]
+        assert await it.failed_streams() == [("MatchStream", "DEADLINE_EXCEEDED")]
+        assert it.rpcs.done == [("MatchStream", "DEADLINE_EXCEEDED", "r")]
 
 
 async def test_a_stop_answers_what_was_read_and_ends_the_stream_so_that_the_rest_is_sent_elsewhere() -> None:

@@ -82,6 +82,9 @@ class FakeTask:
 
 
 class FakeModels:
+    def loaded(self) -> tuple[ListedModel, ...]:
+        return (ListedModel(INFO, ModelState.READY),)
+
     async def list(self) -> tuple[ListedModel, ...]:
         other = ModelInfo(ModelKey("encoder", "2"), "p", "h", "s", "l", 512, 2)
         return ListedModel(INFO, ModelState.READY), ListedModel(other, ModelState.AVAILABLE)
@@ -126,6 +129,7 @@ class RpcList:
 
     started: list[str] = field(default_factory=list)
     done: list[tuple[str, str, str]] = field(default_factory=list)
+    failed_streams: list[tuple[str, str]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on_rpc_started(self, method: str) -> None:
@@ -133,6 +137,10 @@ class RpcList:
 
     def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None:
         self.done.append((method.rpartition("/")[2], code, request_id))
+        self.changed.set()
+
+    def on_stream_failed(self, method: str, code: str, *, seconds: float) -> None:
+        self.failed_streams.append((method.rpartition("/")[2], code))
         self.changed.set()
 
 
@@ -152,6 +160,14 @@ class Running:
                 self.rpcs.changed.clear()
                 await self.rpcs.changed.wait()
         return self.rpcs.done
+
+    async def failed_streams(self) -> list[tuple[str, str]]:
+        """Wait until one has been reported."""
+        async with asyncio.timeout(10):
+            while not self.rpcs.failed_streams:
+                self.rpcs.changed.clear()
+                await self.rpcs.changed.wait()
+        return self.rpcs.failed_streams
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ class Admission:
         self._closed = reason
 
     @contextmanager
-    def enter(self, method: str) -> Iterator[None]:
+    def enter(self) -> Iterator[None]:
         """Hold one place while a request is under way. UnavailableError, OverloadedError."""
         if self._closed is not None:
             self._observer.on_shed("unavailable")

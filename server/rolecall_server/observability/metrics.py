@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rolecall_server.types import BatchReport, ModelInfo, Priority
 
@@ -19,9 +19,6 @@ class Metrics:
     """Implements Observer and the transport's RpcObserver on one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        # A gauge beside every counter and histogram, of use to nobody here.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(f"rolecall_{name}", text, labels, registry=registry)
 
@@ -31,9 +28,11 @@ class Metrics:
         def histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
             return Histogram(f"rolecall_{name}", text, labels, registry=registry, buckets=buckets)
 
-        self._requests = counter("requests_total", "RPCs ended, by status code", ("method", "code"))
-        self._request_seconds = histogram("request_duration_seconds", "Duration of RPCs", SECONDS, ("method",))
-        self._inflight = gauge("inflight_requests", "RPCs under way")
+        self._requests = counter(
+            "requests_total", "Requests ended, by status code; each message of a stream is one", ("method", "code")
+        )
+        self._request_seconds = histogram("request_duration_seconds", "Duration of requests", SECONDS, ("method",))
+        self._inflight = gauge("inflight_requests", "Requests under way")
         self._queue_seconds = histogram("queue_duration_seconds", "Wait of a sequence", SECONDS, ("model",))
         self._tokenize_seconds = histogram("tokenize_duration_seconds", "Tokenisation of a request's texts", SECONDS)
         self._inference_seconds = histogram("inference_duration_seconds", "Run of a batch", SECONDS, ("model",))
@@ -49,7 +48,7 @@ class Metrics:
         self._cache_hits = counter("cache_hits_total", "Texts whose embedding was known")
         self._cache_misses = counter("cache_misses_total", "Texts whose embedding was computed")
         self._cache_evictions = counter("cache_evictions_total", "Embeddings dropped for room")
-        self._scores = histogram("score", "Scores given, to watch for drift", SCORES)
+        self._scores = histogram("score", "Cosine scores given, to watch for drift", SCORES)
         self._nonfinite = counter("nonfinite_outputs_total", "Embeddings that were not finite")
         self._model_info = gauge("model_info", "Model versions loaded", ("name", "version", "precision", "provider"))
         self._fallback = gauge(
@@ -63,6 +62,10 @@ class Metrics:
         self._inflight.dec()
         self._requests.labels(method, code).inc()
         self._request_seconds.labels(method).observe(seconds)
+
+    def on_stream_failed(self, method: str, code: str, *, seconds: float) -> None:
+        """Counted, and not timed: how long a stream stays open says nothing of the server."""
+        self._requests.labels(method, code).inc()
 
     def on_queue(self, model: str, priority: Priority, *, size: int, tokens: int) -> None:
         self._queue_size.labels(model, priority.name.lower()).set(size)

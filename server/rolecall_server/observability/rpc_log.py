@@ -1,4 +1,4 @@
-"""One log line for each RPC: method, status code, seconds, request id. Never a text."""
+"""One log line for each request: method, status code, seconds, request id. Never a text."""
 
 import logging
 from collections.abc import Sequence
@@ -16,9 +16,11 @@ class RpcHearer(Protocol):
 
     def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None: ...
 
+    def on_stream_failed(self, method: str, code: str, *, seconds: float) -> None: ...
+
 
 class RpcLog:
-    """Logs RPCs that ended well at debug level, others at info: a log line costs as much as a small request."""
+    """Logs requests that ended well at debug level, others at info: a log line costs as much as a small request."""
 
     def on_rpc_started(self, method: str) -> None:
         pass
@@ -28,6 +30,10 @@ class RpcLog:
         if log.isEnabledFor(level):
             fields = {"method": method, "code": code, "seconds": round(seconds, 6), "request_id": request_id}
             log.log(level, "rpc", extra=fields)
+
+    def on_stream_failed(self, method: str, code: str, *, seconds: float) -> None:
+        level = logging.DEBUG if code in QUIET_CODES else logging.INFO
+        log.log(level, "stream", extra={"method": method, "code": code, "seconds": round(seconds, 6)})
 
 
 class RpcHearers:
@@ -43,3 +49,7 @@ class RpcHearers:
     def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None:
         for hearer in self._hearers:
             hearer.on_rpc_done(method, code, seconds=seconds, request_id=request_id)
+
+    def on_stream_failed(self, method: str, code: str, *, seconds: float) -> None:
+        for hearer in self._hearers:
+            hearer.on_stream_failed(method, code, seconds=seconds)

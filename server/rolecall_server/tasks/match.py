@@ -77,7 +77,8 @@ class MatchTask:
             raise query
         good = [(i, d) for i, d in enumerate(documents) if isinstance(d, Vectorized)]
         scores = score(query.vector, [d.vector for _, d in good], request.metric)
-        self._observer.on_scores(scores)
+        if request.metric is Metric.COSINE:  # watched for drift: one metric, or the numbers say nothing
+            self._observer.on_scores(scores)
         results = [
             MatchedDocument(good[p][0], float(scores[p]), good[p][1].usage, good[p][1].cache_hit)
             for p in rank(scores, top_k=request.top_k, min_score=request.min_score)

@@ -4,7 +4,8 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -12,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from rolecall_server.errors import EngineError, InvalidInputError
 from rolecall_server.transport.convert_requests import priority_of, request_id_of
+from rolecall_server.transport.hooks import RpcObserver
 from rolecall_server.transport.inflight import InflightCalls
 from rolecall_server.transport.status import DeadlinePassedError
 from rolecall_server.types import RequestContext
@@ -72,34 +74,87 @@ async def settle(work: Awaitable[T], deadline: float) -> T:
 
 
 class Call:
-    """deadline: the client's, in seconds of `time.monotonic`; None where it gave none, and each request then has
-    `default_seconds` from its arrival. request_id: that of an RPC of one request, once it is known."""
+    """An RPC, or one message of a stream.
 
-    __slots__ = ("deadline", "default_seconds", "method", "request_id", "started")
+    deadline: the client's, in seconds of `time.monotonic`; None where it gave none, and each request then has
+    `default_seconds` from its arrival. request_id: that of its one request, once it is known. code: the name of the
+    status it ends with.
+    """
 
-    def __init__(self, method: str, remaining: float | None, default_seconds: float) -> None:
+    __slots__ = ("code", "deadline", "default_seconds", "method", "request_id", "started")
+
+    def __init__(self, method: str, deadline: float | None, default_seconds: float) -> None:
         self.method = method
         self.started = time.monotonic()
-        self.deadline = None if remaining is None else self.started + remaining
+        self.deadline = deadline
         self.default_seconds = default_seconds
         self.request_id = ""
+        self.code = grpc.StatusCode.OK.name
 
     def context_for(self, request: Any) -> RequestContext:
-        """The context of one request: its own id or a new one. InvalidInputError for a bad id or priority."""
-        request_id = request_id_of(request) or uuid.uuid4().hex
+        """The context of its request: its own id or a new one. InvalidInputError for a bad id or priority."""
+        self.request_id = request_id_of(request) or uuid.uuid4().hex
         deadline = time.monotonic() + self.default_seconds if self.deadline is None else self.deadline
-        return RequestContext(request_id, deadline, priority_of(request))
+        return RequestContext(self.request_id, deadline, priority_of(request))
+
+    def seconds(self) -> float:
+        """How long it has been under way."""
+        return time.monotonic() - self.started
+
+    @contextmanager
+    def noting_cancellation(self) -> Iterator[None]:
+        """The client went away, or its deadline passed: grpc.aio cancels the task, and with it all its work."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            late = self.deadline is not None and time.monotonic() >= self.deadline
+            self.code = (grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED).name
+            raise
+
+    @contextmanager
+    def reported(self, observer: RpcObserver) -> Iterator[None]:
+        """Tell of it as of one request."""
+        observer.on_rpc_started(self.method)
+        try:
+            with self.noting_cancellation():
+                yield
+        finally:
+            observer.on_rpc_done(self.method, self.code, seconds=self.seconds(), request_id=self.request_id)
+
+    @contextmanager
+    def reported_if_failed(self, observer: RpcObserver) -> Iterator[None]:
+        """Tell of it as of a stream, each of whose messages is reported by itself."""
+        try:
+            with self.noting_cancellation():
+                yield
+        finally:
+            if self.code != grpc.StatusCode.OK.name:
+                observer.on_stream_failed(self.method, self.code, seconds=self.seconds())
 
 
 class MessageStream(Generic[RequestT, ResponseT]):
     """The messages of a streaming RPC."""
 
-    def __init__(self, call: Call, grpc_context: "grpc.aio.ServicerContext[Any, Any]", inflight: InflightCalls) -> None:
-        self.context_for = call.context_for
-        self.method = call.method
+    def __init__(
+        self,
+        call: Call,
+        grpc_context: "grpc.aio.ServicerContext[Any, Any]",
+        *,
+        inflight: InflightCalls,
+        observer: RpcObserver,
+    ) -> None:
+        self._call = call
         self._grpc_context = grpc_context
         self._inflight = inflight
+        self._observer = observer
         self._sending = asyncio.Lock()
+
+    @contextmanager
+    def message(self) -> Iterator[Call]:
+        """One message received, as a request: from here to the end of the block, reported with the code set in it."""
+        call = Call(self._call.method, self._call.deadline, self._call.default_seconds)
+        with call.reported(self._observer):
+            yield call
 
     async def receive(self) -> RequestT | None:
         """The next message, None after the last. InvalidInputError for a malformed one, UnavailableError on a drain."""

@@ -3,10 +3,10 @@
 The generated add_..._to_server functions can't do that: their deserializers raise on bytes that are no message.
 """
 
-import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -108,49 +108,49 @@ class _Rpc:
         self._observer = wrapper.observer
 
     async def unary(self, request: Any, grpc_context: GrpcContext) -> Any:
-        return await self._run(self._answer, request, grpc_context)
+        call = self._call(grpc_context)
+        with call.reported(self._observer):
+            return await self._run(self._answer(request, call), call, grpc_context)
 
     async def stream_out(self, request: Any, grpc_context: GrpcContext) -> None:
-        await self._run(self._answer_in_parts, request, grpc_context)
+        call = self._call(grpc_context)
+        with call.reported(self._observer):
+            await self._run(self._answer_in_parts(request, call, grpc_context), call, grpc_context)
 
     async def stream_both(self, _: Any, grpc_context: GrpcContext) -> None:
-        await self._run(self._converse, None, grpc_context)
+        call = self._call(grpc_context)
+        with call.reported_if_failed(self._observer):
+            await self._run(self._converse(call, grpc_context), call, grpc_context)
 
-    async def _answer(self, request: Any, call: Call, _: GrpcContext) -> Any:
+    def _call(self, grpc_context: GrpcContext) -> Call:
+        remaining = grpc_context.time_remaining()
+        deadline = None if remaining is None else time.monotonic() + remaining
+        return Call(self._name, deadline, self._default_seconds)
+
+    def _stream(self, call: Call, grpc_context: GrpcContext) -> MessageStream[Any, Any]:
+        return MessageStream(call, grpc_context, inflight=self._inflight, observer=self._observer)
+
+    async def _answer(self, request: Any, call: Call) -> Any:
         context = call.context_for(checked(request))
-        call.request_id = context.request_id
-        with self._gate.enter(self._name):
+        with self._gate.enter():
             return await settle(self._implementation(request, context), context.deadline)
 
     async def _answer_in_parts(self, request: Any, call: Call, grpc_context: GrpcContext) -> None:
         context = call.context_for(checked(request))
-        call.request_id = context.request_id
-        stream: MessageStream[Any, Any] = MessageStream(call, grpc_context, self._inflight)
-        with self._gate.enter(self._name):
+        stream = self._stream(call, grpc_context)
+        with self._gate.enter():
             await settle(self._implementation(request, context, stream), context.deadline)
 
-    async def _converse(self, _: None, call: Call, grpc_context: GrpcContext) -> None:
-        stream: MessageStream[Any, Any] = MessageStream(call, grpc_context, self._inflight)
+    async def _converse(self, call: Call, grpc_context: GrpcContext) -> None:
+        stream = self._stream(call, grpc_context)
         await settle(self._implementation(stream), math.inf if call.deadline is None else call.deadline)
 
-    async def _run(self, body: Callable[..., Awaitable[Any]], request: Any, grpc_context: GrpcContext) -> Any:
-        """Every RPC's way: counted, reported, and ended with the status of whatever error came out of it."""
-        call = Call(self._name, grpc_context.time_remaining(), self._default_seconds)
-        code = grpc.StatusCode.OK
-        self._observer.on_rpc_started(self._name)
+    async def _run(self, work: Coroutine[Any, Any, Any], call: Call, grpc_context: GrpcContext) -> Any:
+        """Every RPC's way: counted among those under way, and ended with the status of whatever error came of it."""
         try:
-            try:
-                with self._inflight:
-                    return await body(request, call, grpc_context)
-            except Exception as error:  # noqa: BLE001  the one place where every error gets its status
-                status = status_of(error)
-                code = status.code
-                await grpc_context.abort(code, status.message, trailing_metadata=status.trailing_metadata())
-        except asyncio.CancelledError:
-            # The client went away, or its deadline passed: grpc.aio cancelled this task, and with it all its work.
-            late = call.deadline is not None and time.monotonic() >= call.deadline
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
-        finally:
-            seconds = time.monotonic() - call.started
-            self._observer.on_rpc_done(self._name, code.name, seconds=seconds, request_id=call.request_id)
+            with closing(work), self._inflight:
+                return await work
+        except Exception as error:  # noqa: BLE001  the one place where every error gets its status
+            status = status_of(error)
+            call.code = status.code.name
+            await grpc_context.abort(status.code, status.message, trailing_metadata=status.trailing_metadata())

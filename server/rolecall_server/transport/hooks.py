@@ -5,7 +5,11 @@ from typing import Protocol
 
 
 class RpcObserver(Protocol):
-    """Hears of every RPC of ours once, a stream as a whole. Never gets a text."""
+    """Hears of every request of ours once. Never gets a text.
+
+    A request is an RPC, or one message of an RPC that streams both ways. Such an RPC as a whole is no request: it is
+    heard of only when it fails itself.
+    """
 
     def on_rpc_started(self, method: str) -> None:
         """`method` is one of a fixed set, for example `rolecall.v1.MatchingService/Match`."""
@@ -13,11 +17,14 @@ class RpcObserver(Protocol):
     def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None:
         """`code` is the name of a gRPC status code. `request_id` is empty where none was known."""
 
+    def on_stream_failed(self, method: str, code: str, *, seconds: float) -> None:
+        """A stream of messages ended with another code than OK, after so long. No `on_rpc_started` came before."""
+
 
 class RequestGate(Protocol):
     """Admission by count."""
 
-    def enter(self, method: str) -> AbstractContextManager[None]:
+    def enter(self) -> AbstractContextManager[None]:
         """Hold a place while a request is worked on. OverloadedError, UnavailableError when it may not enter."""
 
 
@@ -30,9 +37,12 @@ class UnobservedRpcs:
     def on_rpc_done(self, method: str, code: str, *, seconds: float, request_id: str) -> None:
         pass
 
+    def on_stream_failed(self, method: str, code: str, *, seconds: float) -> None:
+        pass
+
 
 class OpenGate:
     """A RequestGate that admits everything, for RPCs that cost next to nothing."""
 
-    def enter(self, method: str) -> AbstractContextManager[None]:
+    def enter(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -9,13 +9,13 @@ from rolecall.v1 import matching_pb2 as pb
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.tasks.embed import EmbedInput, EmbedOutput
 from rolecall_server.tasks.match import MatchInput, MatchOutput
-from rolecall_server.transport.calls import MessageStream, settle
+from rolecall_server.transport.calls import Call, MessageStream, settle
 from rolecall_server.transport.convert_fields import echoed
 from rolecall_server.transport.convert_requests import embedding_format_of, to_embed_input, to_match_input
 from rolecall_server.transport.convert_responses import to_embed_response, to_match_response
 from rolecall_server.transport.hooks import RequestGate
 from rolecall_server.transport.limits import ServerLimits
-from rolecall_server.transport.status import to_proto
+from rolecall_server.transport.status import status_of
 from rolecall_server.types import RequestContext
 
 InputT = TypeVar("InputT", contravariant=True)
@@ -79,19 +79,20 @@ class MatchingServicer:
     async def _answer(self, message: pb.MatchStreamRequest, stream: MatchMessages, places: asyncio.Semaphore) -> None:
         """Answer one Match. Its place is free once the answer is on its way, not before."""
         answer = pb.MatchStreamResponse(request_id=echoed(message.request.request_id))
-        try:
-            answer.response.CopyFrom(await self._match_message(message, stream, answer))
-        except Exception as error:  # noqa: BLE001  a failing Match is answered by its status, whatever failed
-            answer.status.CopyFrom(to_proto(error))
+        with stream.message() as call:
+            try:
+                answer.response.CopyFrom(await self._match_message(message, call))
+            except Exception as error:  # noqa: BLE001  a failing Match is answered by its status, whatever failed
+                status = status_of(error)
+                call.code = status.code.name
+                answer.status.CopyFrom(status.to_proto())
+        answer.request_id = call.request_id or answer.request_id
         await stream.send(answer)
         places.release()
 
-    async def _match_message(
-        self, message: pb.MatchStreamRequest, stream: MatchMessages, answer: pb.MatchStreamResponse
-    ) -> pb.MatchResponse:
+    async def _match_message(self, message: pb.MatchStreamRequest, call: Call) -> pb.MatchResponse:
         if not message.HasField("request"):
             raise InvalidInputError("request", "is not set")
-        context = stream.context_for(message.request)
-        answer.request_id = context.request_id
-        with self._gate.enter(stream.method):
+        context = call.context_for(message.request)
+        with self._gate.enter():
             return await settle(self.Match(message.request, context), context.deadline)

@@ -22,6 +22,11 @@ QUIET_SECONDS, NEVER_QUIET_SECONDS = 0.1, 2.0
 """After the last answer a stop goes on refusing for so long, more than a round trip, so that no client has an RPC on
 its way when the connections close; clients that never pause are cut after the longer time."""
 
+MAX_CONNECTION_AGE_SECONDS, MAX_CONNECTION_AGE_GRACE_SECONDS = 600.0, 3600.0
+"""After the first (gRPC adds 10 % of jitter, either way) clients are asked to connect anew, so that balancers of
+connections spread them over servers that came later; after the second what still runs on such a connection is cut, so
+it is long enough for any stream."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,22 +36,12 @@ class BindError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """port: 0 for any free one. Times in seconds.
-
-    limits: of these, the size of a message either way and the default deadline are enforced here.
-    max_connection_age: after it (gRPC adds 10 % of jitter, either way) clients are asked to connect anew, so that
-    balancers of connections spread them over servers that came later; max_connection_age_grace: after it what still
-    runs on such a connection is cut, so it is long enough for any stream.
-    credentials: None for no TLS. so_reuseport: let several processes share the port.
-    """
+    """port: 0 for any free one. limits: of these, the size of a message either way and the default deadline are
+    enforced here."""
 
     host: str
     port: int
     limits: ServerLimits
-    max_connection_age: float = 600.0
-    max_connection_age_grace: float = 3600.0
-    credentials: grpc.ServerCredentials | None = None
-    so_reuseport: bool = False
 
     def address(self) -> str:
         host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
@@ -57,9 +52,10 @@ class ServerOptions:
         return [
             ("grpc.max_receive_message_length", self.limits.max_message_bytes),
             ("grpc.max_send_message_length", self.limits.max_message_bytes),
-            ("grpc.so_reuseport", int(self.so_reuseport)),
-            ("grpc.max_connection_age_ms", round(self.max_connection_age * 1000)),
-            ("grpc.max_connection_age_grace_ms", round(self.max_connection_age_grace * 1000)),
+            # A second server on the port is told so, rather than given half of the connections.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_age_ms", round(MAX_CONNECTION_AGE_SECONDS * 1000)),
+            ("grpc.max_connection_age_grace_ms", round(MAX_CONNECTION_AGE_GRACE_SECONDS * 1000)),
             # Find clients that vanished without a word, and let clients find out the same about us every ten seconds.
             ("grpc.keepalive_time_ms", 60_000),
             ("grpc.keepalive_timeout_ms", 20_000),
@@ -99,10 +95,7 @@ class GrpcServer:
         """Listen, and return the port. Health says NOT_SERVING until it is told otherwise. BindError."""
         address = self._options.address()
         try:
-            if self._options.credentials is None:
-                self.port = self._server.add_insecure_port(address)
-            else:
-                self.port = self._server.add_secure_port(address, self._options.credentials)
+            self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise BindError(f"can't listen on {address}: the port is taken or the address not this host's") from error
         await self._server.start()

@@ -32,9 +32,9 @@ def check(
 
 def test_counts_places_and_gives_them_back_on_errors_too() -> None:
     admission, observer = opened(requests=1)
-    with pytest.raises(ZeroDivisionError), admission.enter("Match"):
+    with pytest.raises(ZeroDivisionError), admission.enter():
         raise ZeroDivisionError
-    with admission.enter("Match"), pytest.raises(OverloadedError) as refused, admission.enter("Match"):
+    with admission.enter(), pytest.raises(OverloadedError) as refused, admission.enter():
         pass
     assert refused.value.reason == "requests"
     assert refused.value.retry_after
@@ -44,12 +44,12 @@ def test_counts_places_and_gives_them_back_on_errors_too() -> None:
 
 def test_refuses_before_it_opens_and_after_it_closes() -> None:
     admission = Admission(AdmissionLimits(1, 1), ListObserver())
-    with pytest.raises(UnavailableError), admission.enter("Match"):
+    with pytest.raises(UnavailableError), admission.enter():
         pass
     admission.open()
-    with admission.enter("Match"):
+    with admission.enter():
         admission.close("draining")
-    with pytest.raises(UnavailableError, match="draining"), admission.enter("Match"):
+    with pytest.raises(UnavailableError, match="draining"), admission.enter():
         pass
 
 

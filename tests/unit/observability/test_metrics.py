@@ -40,6 +40,21 @@ def test_an_rpc_is_under_way_and_then_counted(metrics, registry):
     assert "anything" not in generate_latest(registry).decode()
 
 
+def test_a_stream_that_failed_is_counted_and_not_timed(metrics, registry):
+    metrics.on_stream_failed("S/M", "UNAVAILABLE", seconds=600.0)
+
+    assert value(registry, "requests_total", method="S/M", code="UNAVAILABLE") == 1
+    assert value(registry, "request_duration_seconds_count", method="S/M") is None
+    assert value(registry, "inflight_requests") == 0
+
+
+def test_metrics_leave_the_library_as_it_is(metrics, registry):
+    """What holds for the whole process is set where a process starts."""
+    metrics.on_shed("x")
+
+    assert value(registry, "shed_created", reason="x") is not None
+
+
 def test_a_batch_is_counted_from_every_side(metrics, registry):
     metrics.on_batch(
         BatchReport(

@@ -48,6 +48,14 @@ async def test_no_score_of_the_longest_and_shortest_embeddings_leaves_the_range_
         assert output.results[0].index == 0 or metric is not Metric.EUCLIDEAN
 
 
+@pytest.mark.parametrize("metric", Metric)
+async def test_only_cosine_scores_are_watched_for_drift(metric):
+    """Dot products and distances have other ranges: in one histogram they would tell nothing."""
+    async with assembled() as it:
+        await match(it, Profile("query", "", given(3 * UNIT[0])[0]), given(5 * UNIT[0]), metric=metric)
+        assert it.observer.scores == ([1.0] if metric is Metric.COSINE else [])
+
+
 @pytest.mark.parametrize("query", ["", Embedded(np.ones(3, np.float32))])
 async def test_a_bad_query_ends_the_request_before_any_work(query):
     async with assembled() as it:

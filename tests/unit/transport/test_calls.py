@@ -62,7 +62,7 @@ def test_bytes_that_are_no_message_are_told_apart() -> None:
 
 def test_a_request_has_the_clients_deadline_or_else_the_default() -> None:
     before = time.monotonic()
-    given = Call("m", 5.0, 60.0).context_for(pb.MatchRequest(request_id="a", priority="PRIORITY_BULK"))
+    given = Call("m", time.monotonic() + 5, 60.0).context_for(pb.MatchRequest(request_id="a", priority="PRIORITY_BULK"))
     assert before + 5 <= given.deadline <= time.monotonic() + 5
     assert (given.request_id, given.priority) == ("a", Priority.BULK)
     default = Call("m", None, 60.0).context_for(pb.MatchRequest())
