@@ -11,7 +11,6 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 from rolecall.v1 import types_pb2
 from rolecall_server.profiles import Job
-from rolecall_server.text.language import detect_language
 from rolecall_server.text.rendering import render
 from rolecall_server.text.tokenizer import Tokenizer, Windows
 from rolecall_server.types import TextKind, Truncation
@@ -70,7 +69,8 @@ def test_jobs_are_profiles_in_their_language(language: str) -> None:
     assert len({job.id for job in jobs}) == len(jobs)
     assert all(job.id.startswith(f"{language}-") and job.WhichOneof("content") == "job" for job in jobs)
     assert all(job.job.title and job.job.description and job.job.required_skills for job in jobs)
-    assert {detect_language(rendered(job)) for job in jobs} == {language}
+    chinese = [sum("\u4e00" <= character <= "\u9fff" for character in rendered(job)) for job in jobs]
+    assert all(count > 20 if language == "zh" else count == 0 for count in chinese)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

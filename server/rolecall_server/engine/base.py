@@ -36,14 +36,12 @@ class EngineInfo:
     """What an engine says of itself; the gateway asks for facts, never for its class.
 
     parallelism: batches it works on at a time. preferred_batch_tokens: padded tokens of a batch beyond which
-    throughput no longer grows; the batcher aims at it and never passes its own maximum. length_multiple: sequences
-    are padded up to a multiple of it.
+    throughput no longer grows; the batcher aims at it and never passes its own maximum.
     """
 
     backend: str
     parallelism: int
     preferred_batch_tokens: int
-    length_multiple: int = 1
 
 
 HealthListener = Callable[[bool, str], None]
