@@ -23,7 +23,8 @@ class Shelf(Protocol):
     def latest(self, name: str) -> ModelKey:
         """ModelNotFoundError."""
 
-    def info(self, key: ModelKey) -> ModelInfo: ...
+    def info(self, key: ModelKey) -> ModelInfo:
+        """ModelNotFoundError; EngineError where it can't be read."""
 
     async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder: ...
 
@@ -54,6 +55,8 @@ class FakeShelf:
         return FAKE_KEY
 
     def info(self, key: ModelKey) -> ModelInfo:
+        if not self.has(key.name, key.version):
+            raise ModelNotFoundError(key.name, key.version)
         return fake_info(key)
 
     async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder:
