@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,6 +26,7 @@ from rolecall_server.tasks.embed import EmbedTask
 from rolecall_server.tasks.encoder import Shared
 from rolecall_server.tasks.match import MatchTask
 from rolecall_server.tasks.models import ModelTask
+from rolecall_server.tasks.tokenization import TokenizationThreads
 from rolecall_server.transport.limits import ServerFacts, ServerLimits
 from rolecall_server.transport.server import BindError, GrpcServer, ServerOptions
 from rolecall_server.transport.services import contract_services
@@ -100,7 +100,7 @@ async def serve(
         engine = create_engine(settings.backend, options, on_health=health.engine_changed)
         stack.push_async_callback(teardown.stop, "the engine", engine.close)
         parts = _assemble(settings, engine, shelf=shelf, metrics=metrics, health=health)
-        stack.callback(parts.tokenization.shutdown, wait=False, cancel_futures=True)
+        stack.callback(parts.tokenization.close)
         stack.push_async_callback(teardown.stop, "the batcher", parts.batcher.close)
         port = await parts.server.start()
         health.tell(parts.server.health.set_serving)
@@ -123,7 +123,7 @@ class _Parts:
     admission: Admission
     batcher: Batcher
     models: ModelTask
-    tokenization: ThreadPoolExecutor
+    tokenization: TokenizationThreads
 
 
 def _assemble(
@@ -137,7 +137,7 @@ def _assemble(
         max_delay=settings.max_queue_delay_us / 1e6,
     )
     batcher = Batcher(engine, limits=limits, observer=metrics, on_failure=lambda reason: health.drain())
-    tokenization = ThreadPoolExecutor(settings.tokenization_threads(), "tokenize")
+    tokenization = TokenizationThreads(settings.tokenization_threads())
     cache = EmbeddingCache(settings.embedding_cache_mb << 20, metrics)
     shared = Shared(batcher=batcher, cache=cache, admission=admission, tokenization=tokenization, observer=metrics)
     catalog = EncoderCatalog(DEFAULT_ENCODER, shelf.has)
@@ -150,7 +150,7 @@ def _assemble(
         observer=metrics,
         allow_control=settings.allow_model_control,
     )
-    facts = ServerFacts(version("rolecall"), settings.backend, _limits(settings))
+    facts = ServerFacts(version("rolecall"), settings.backend, _limits(settings, limits.max_tokens))
     services = contract_services(
         match=MatchTask(catalog, metrics), embed=EmbedTask(catalog), models=models, gate=admission, facts=facts
     )
@@ -190,7 +190,7 @@ def _engine_options(settings: Settings, shelf: Shelf, fake: FakeBehaviour | None
     )
 
 
-def _limits(settings: Settings) -> ServerLimits:
+def _limits(settings: Settings, batch_tokens: int) -> ServerLimits:
     return ServerLimits(
         max_message_bytes=settings.payload_limit,
         max_documents=settings.max_client_batch_size,
@@ -198,7 +198,7 @@ def _limits(settings: Settings) -> ServerLimits:
         max_stream_inflight=settings.max_stream_inflight,
         max_concurrent_requests=settings.max_concurrent_requests,
         max_queue_tokens=settings.max_queue_tokens,
-        max_batch_tokens=settings.max_batch_tokens,
+        max_batch_tokens=batch_tokens,
         max_batch_requests=settings.max_batch_requests,
         default_deadline_seconds=settings.default_deadline_ms / 1000,
     )

@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     max_text_chars: PositiveInt = Field(1000000, description="characters of one profile")
     max_stream_inflight: PositiveInt = Field(16, description="messages of one MatchStream worked on at a time")
     default_deadline_ms: PositiveInt = Field(30000, description="for requests that come without a deadline")
-    tokenization_workers: Annotated[int, Field(ge=0)] = Field(0, description="threads that tokenise; 0: half the cores")
+    tokenization_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="threads that tokenise; 0: half the cores, at least 2"
+    )
     embedding_cache_mb: Annotated[int, Field(ge=0)] = Field(256, description="bytes kept for embeddings; 0: none")
     payload_limit: PositiveInt = Field(33554432, description="bytes of one message, either way")
 
@@ -59,4 +61,4 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
 
     def tokenization_threads(self) -> int:
-        return self.tokenization_workers or max(1, usable_cores() // 2)
+        return self.tokenization_workers or max(2, usable_cores() // 2)

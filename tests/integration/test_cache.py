@@ -67,7 +67,8 @@ async def test_who_waits_for_anothers_computation_survives_it(monkeypatch: pytes
         assert sorted([await hits(follower) for follower in followers]) == [[False], [True], [True]]
         metrics = await it.metrics()
         assert metrics.value("rolecall_batches_total") == 2
-        assert metrics.value("rolecall_cancelled_total", stage="running") == 1
+        gone = metrics.value("rolecall_cancelled_total", stage="running")
+        assert gone == (1 if ends == "cancelled" else 0), "a deadline that passed is no client that went away"
 
 
 async def test_a_follower_that_leaves_takes_nobody_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ async def test_the_queue_is_bounded_by_its_tokens(monkeypatch: pytest.MonkeyPatc
         assert details["RetryInfo"].retry_delay.ToMilliseconds() > 0
         fits = embed(it, "f" * 398)
         await it.metrics_when(QUEUED, 1000)
-        assert (await refusal(embed(it, "l" * 999)))[0] == "INVALID_ARGUMENT"
+        assert (await refusal(embed(it, "l" * 600, "m" * 600)))[0] == "INVALID_ARGUMENT"
         held.release.set()
         for call in (running, queued, fits):
             assert len((await call).embeddings) == 1

@@ -11,6 +11,9 @@ from rolecall_server.types import Observer, Priority
 BULK_QUEUE_SHARE = 0.75
 """Bulk work fills at most this part of the queue, so that there is always room for interactive requests."""
 
+CHARS_A_TOKEN = 16
+"""Texts under way to the tokenizer may have so many characters for each token of the queue: no text has more."""
+
 SHORTEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.05, 30.0
 
 
@@ -26,6 +29,7 @@ class Admission:
     def __init__(self, limits: AdmissionLimits, observer: Observer) -> None:
         self.limits = limits
         self.inflight = 0
+        self._characters = 0
         self._observer = observer
         self._closed: str | None = "the server is starting"
 
@@ -55,10 +59,29 @@ class Admission:
         finally:
             self.inflight -= 1
 
+    @contextmanager
+    def characters(self, count: int) -> Iterator[None]:
+        """Hold room for texts while they are tokenised. InvalidInputError, OverloadedError."""
+        limit = CHARS_A_TOKEN * self.limits.max_queue_tokens
+        if count > limit:
+            raise InvalidInputError("", f"{count} characters in one request; at most {limit} are taken")
+        if self._characters + count > limit:
+            self._observer.on_shed("tokens")
+            raise OverloadedError("too much text is being tokenised", reason="tokens", retry_after=1.0)
+        self._characters += count
+        try:
+            yield
+        finally:
+            self._characters -= count
+
+    def queue_limit(self, priority: Priority) -> int:
+        """The most tokens that may wait for this request to join them, and that it may have itself."""
+        share = BULK_QUEUE_SHARE if priority is Priority.BULK else 1.0
+        return int(self.limits.max_queue_tokens * share)
+
     def check_tokens(self, tokens: int, backlog: Backlog, *, priority: Priority, now: float, deadline: float) -> None:
         """Whether `tokens` more may join the backlog. InvalidInputError, OverloadedError, DeadlineError."""
-        share = BULK_QUEUE_SHARE if priority is Priority.BULK else 1.0
-        limit = int(self.limits.max_queue_tokens * share)
+        limit = self.queue_limit(priority)
         if tokens > limit:
             raise InvalidInputError("", f"{tokens} tokens in one request; at most {limit} are taken")
         queued = backlog.queued_tokens

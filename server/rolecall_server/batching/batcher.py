@@ -16,6 +16,9 @@ from rolecall_server.types import ModelKey, Observer, Priority, RequestContext, 
 
 log = logging.getLogger(__name__)
 
+RETRY_AFTER_EXPIRY = 1.0
+"""Seconds; a request that expired in the queue was admitted on an estimate that has turned out too good."""
+
 
 class Batcher:
     """Owns the scheduler and the engine's free places. Lives on the event loop.
@@ -89,7 +92,7 @@ class Batcher:
         except BaseException:
             left = sum([self._scheduler.remove(sequence) for sequence in sequences])
             self._report(model.name)
-            if job.done.cancelled():
+            if job.done.cancelled() and self._clock() < context.deadline:  # a deadline is no client that went away
                 self._observer.on_cancelled("queue" if left else "running")
             raise
 
@@ -112,7 +115,8 @@ class Batcher:
         """Answer what can't be met any more, then start batches while places are free."""
         for late in self._scheduler.expire(self._clock()):
             self._observer.on_shed("deadline")
-            late.ticket.job.fail(DeadlineError("the deadline can't be met any more; not run"))
+            error = DeadlineError("the deadline can't be met any more; not finished", retry_after=RETRY_AFTER_EXPIRY)
+            late.ticket.job.fail(error)
             self._report(late.model.name)
         while self._free and (batch := self._scheduler.next_batch(self._clock())):
             self._free -= 1

@@ -4,8 +4,8 @@ Sequences wait in buckets of like length. A batch is built around the one whose 
 and then from the nearest ones, within a budget of padded tokens and a bound on padding.
 """
 
+import bisect
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,13 +31,24 @@ class BatchLimits:
 
 @dataclass(slots=True, eq=False)
 class QueuedSequence:
-    """One sequence in the queue. `ticket` is the shell's own handle, untouched here."""
+    """One sequence in the queue.
+
+    turn: the time that orders sequences of one priority; `enqueued`, or later for the later ones of a large request.
+    number: breaks ties, first come first served. request: the scheduler's number for the request it belongs to.
+    ticket: the shell's own handle, untouched here.
+    """
 
     model: ModelKey
     ids: TokenIds
     priority: Priority
     enqueued: float
+    turn: float
+    number: int
+    request: int
     ticket: Any = None
+
+    def order(self) -> tuple[float, int]:
+        return (self.turn, self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +77,12 @@ class Arrivals:
         return self._last + 2 * self._gap if math.isfinite(self._gap) else -math.inf
 
 
-_Row = OrderedDict[QueuedSequence, None]
+_Row = list[QueuedSequence]
+"""Sorted by turn. Almost all join at the end; a sorted list also finds one in its middle quickly."""
 
 
 class BatchQueue:
-    """Sequences in the order of their arrival, by priority and by length."""
+    """Sequences in the order of their turns, by priority and by length."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self.tokens = dict.fromkeys(Priority, 0)
@@ -80,32 +92,35 @@ class BatchQueue:
         self._buckets: dict[int, dict[Priority, _Row]] = {}
 
     def push(self, sequence: QueuedSequence) -> None:
-        rows = self._buckets.setdefault(_bucket(sequence), {priority: OrderedDict() for priority in Priority})
-        rows[sequence.priority][sequence] = None
+        rows = self._buckets.setdefault(_bucket(sequence), {priority: [] for priority in Priority})
+        bisect.insort(rows[sequence.priority], sequence, key=QueuedSequence.order)
         self.tokens[sequence.priority] += len(sequence.ids)
         self.sizes[sequence.priority] += 1
 
     def remove(self, sequence: QueuedSequence) -> bool:
         """Take a sequence out wherever it stands; False when it is no longer queued."""
         rows = self._buckets.get(_bucket(sequence))
-        if rows is None or sequence not in rows[sequence.priority]:
+        if rows is None:
             return False
-        del rows[sequence.priority][sequence]
+        row = rows[sequence.priority]
+        place = bisect.bisect_left(row, sequence.order(), key=QueuedSequence.order)
+        if place == len(row) or row[place] is not sequence:
+            return False
+        del row[place]
         if not any(rows.values()):
             del self._buckets[_bucket(sequence)]
         self.tokens[sequence.priority] -= len(sequence.ids)
         self.sizes[sequence.priority] -= 1
         return True
 
-    def drain(self) -> list[QueuedSequence]:
-        """Empty the queue and return what was in it."""
-        left = [sequence for rows in self._buckets.values() for row in rows.values() for sequence in row]
-        return [sequence for sequence in left if self.remove(sequence)]
+    def waiting(self) -> list[QueuedSequence]:
+        """All that is in the queue."""
+        return [sequence for rows in self._buckets.values() for row in rows.values() for sequence in row]
 
     def head(self, priority: Priority) -> QueuedSequence | None:
-        """The sequence of this priority that waits longest."""
-        fronts = (next(iter(rows[priority])) for rows in self._buckets.values() if rows[priority])
-        return min(fronts, key=lambda sequence: sequence.enqueued, default=None)
+        """The sequence of this priority whose turn comes first."""
+        fronts = (rows[priority][0] for rows in self._buckets.values() if rows[priority])
+        return min(fronts, key=QueuedSequence.order, default=None)
 
     def gather(self, head: QueuedSequence) -> Gathered:
         """The batch around `head`. Takes nothing out."""
@@ -126,7 +141,7 @@ class BatchQueue:
         return longest * sequences <= self._limits.max_tokens and sequences <= self._limits.max_sequences
 
     def _by_nearness(self, head: QueuedSequence) -> Iterator[QueuedSequence]:
-        """The other sequences that may be near enough: nearest bucket first, interactive first, then by arrival."""
+        """The other sequences that may be near enough: nearest bucket first, interactive first, then by turn."""
         own, length = _bucket(head), len(head.ids)
         least, most = (1 - MAX_PADDING_RATIO) * length, length / (1 - MAX_PADDING_RATIO)
         near = (b for b in self._buckets if (b + 1) * BUCKET_TOKENS > least and b * BUCKET_TOKENS <= most)

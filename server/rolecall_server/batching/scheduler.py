@@ -33,26 +33,55 @@ class Backlog:
     wait_seconds: float
 
 
+@dataclass(slots=True)
+class _Request:
+    """One request in the queue: its turns go from `start` towards `end`, a mean sequence of `step` tokens each;
+    `tokens` of its `total` still wait."""
+
+    model: ModelKey
+    priority: Priority
+    start: float
+    end: float
+    step: float
+    total: int
+    tokens: int
+
+    def tokens_by(self, turn: float) -> float:
+        """Roughly how many of the waiting tokens have their turn by then."""
+        if turn >= self.end:
+            return self.tokens
+        due = self.step + self.total * (turn - self.start) / (self.end - self.start)
+        return min(self.tokens, max(0.0, due - (self.total - self.tokens)))
+
+
 class Scheduler:
+    """Sequences of one priority are served by turn. That of a request's first is its arrival; the others follow at the
+    pace at which the server would run the request alone. So a large request takes what is free and lets others in,
+    instead of holding the queue until its last sequence has run.
+    """
+
     def __init__(self, limits: BatchLimits, *, parallelism: int) -> None:
         self._limits = limits
         self._parallelism = parallelism
         self._queues: dict[ModelKey, BatchQueue] = {}
         self._costs: dict[ModelKey, Cost] = {}
         self._running: dict[ModelKey, int] = {}
+        self._requests: dict[int, _Request] = {}
         self._latest_starts: list[tuple[float, int, tuple[QueuedSequence, ...]]] = []
         self._numbers = itertools.count()
         self._without_bulk = 0
 
     def backlog(self, model: ModelKey, tokens: int, *, priority: Priority, now: float) -> Backlog:
         """What `tokens` more of this priority would wait for: whatever goes first, what runs, and themselves."""
-        seconds = self._cost(model).seconds(tokens, now=now)
+        own = self._cost(model).seconds(tokens, now=now) / self._parallelism
         bulk_waits = any(queue.sizes[Priority.BULK] for queue in self._queues.values())
         detour = BULK_SHARE / (BULK_SHARE - 1) if bulk_waits and priority is Priority.INTERACTIVE else 1.0
-        for other, queue in self._queues.items():
-            ahead = sum(queue.tokens[p] for p in Priority if p <= priority)
-            seconds += self._cost(other).seconds(detour * ahead + self._running[other], now=now)
-        return Backlog(self.queued_tokens(), SAFETY * seconds / self._parallelism)
+        ahead: dict[ModelKey, float] = dict(self._running)
+        for request in self._requests.values():
+            if request.priority <= priority:
+                ahead[request.model] += detour * request.tokens_by(now + own)
+        others = sum(self._cost(other).seconds(count, now=now) for other, count in ahead.items())
+        return Backlog(self.queued_tokens(), SAFETY * (own + others / self._parallelism))
 
     def push(
         self, model: ModelKey, sequences: Sequence[TokenIds], *, priority: Priority, now: float, deadline: float
@@ -60,19 +89,33 @@ class Scheduler:
         """Queue the sequences of one request; they expire together."""
         queue = self._queue(model)
         queue.arrivals.note(now)
-        pushed = [QueuedSequence(model, ids, priority, now) for ids in sequences]
-        for sequence in pushed:
-            queue.push(sequence)
+        pace = self._cost(model).seconds(1, now=now) / self._parallelism
+        request, before, pushed = next(self._numbers), 0, []
+        for ids in sequences:
+            turn = now + pace * before
+            pushed.append(QueuedSequence(model, ids, priority, now, turn, next(self._numbers), request))
+            queue.push(pushed[-1])
+            before += len(ids)
+        if pushed:
+            self._requests[request] = _Request(
+                model, priority, now, now + pace * before, before / len(pushed), total=before, tokens=before
+            )
         if math.isfinite(deadline) and pushed:
             longest = max(len(ids) for ids in sequences)
             latest_start = deadline - self._cost(model).seconds(longest, now=now)
-            heapq.heappush(self._latest_starts, (latest_start, next(self._numbers), tuple(pushed)))
+            heapq.heappush(self._latest_starts, (latest_start, request, tuple(pushed)))
         return pushed
 
     def remove(self, sequence: QueuedSequence) -> bool:
         """Take a sequence out wherever it stands; False when it is no longer queued."""
         queue = self._queues.get(sequence.model)
-        return queue is not None and queue.remove(sequence)
+        if queue is None or not queue.remove(sequence):
+            return False
+        request = self._requests[sequence.request]
+        request.tokens -= len(sequence.ids)
+        if request.tokens == 0:
+            del self._requests[sequence.request]
+        return True
 
     def expire(self, now: float) -> list[QueuedSequence]:
         """Take out what can no longer be done by its deadline; one sequence for each request that lost any."""
@@ -86,7 +129,8 @@ class Scheduler:
     def drain(self) -> list[QueuedSequence]:
         """Empty all queues and return what was in them."""
         self._latest_starts.clear()
-        return [sequence for queue in self._queues.values() for sequence in queue.drain()]
+        left = [sequence for queue in self._queues.values() for sequence in queue.waiting()]
+        return [sequence for sequence in left if self.remove(sequence)]
 
     def next_batch(self, now: float) -> Batch | None:
         """The batch to run now that a worker is free; None where nothing waits, or company is expected by `wake_at`."""
@@ -99,7 +143,7 @@ class Scheduler:
         if trigger is None:
             return None
         for sequence in gathered.sequences:
-            queue.remove(sequence)
+            self.remove(sequence)
         bulk_waits = any(other.sizes[Priority.BULK] for other in self._queues.values())
         self._without_bulk = self._without_bulk + 1 if head.priority is Priority.INTERACTIVE and bulk_waits else 0
         self._running[head.model] += gathered.padded_tokens
@@ -136,11 +180,11 @@ class Scheduler:
             kept.pop(model, None)
 
     def _head(self) -> QueuedSequence | None:
-        """The sequence whose turn it is: interactive before bulk, but for bulk's share; then by arrival."""
+        """The sequence whose turn it is: interactive before bulk, but for bulk's share; then by turn."""
         order = sorted(Priority, reverse=self._without_bulk >= BULK_SHARE - 1)
         for priority in order:
             heads = (head for queue in self._queues.values() if (head := queue.head(priority)))
-            if (first := min(heads, key=lambda sequence: sequence.enqueued, default=None)) is not None:
+            if (first := min(heads, key=QueuedSequence.order, default=None)) is not None:
                 return first
         return None
 

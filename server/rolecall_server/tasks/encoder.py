@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from rolecall_server.batching.jobs import Outcome
 from rolecall_server.cache.embedding_cache import CachedEmbedding, EmbeddingCache, content_key
 from rolecall_server.cache.flights import Flights
 from rolecall_server.errors import InvalidInputError, RolecallError
-from rolecall_server.tasks.tokenization import Text, off_loop, tokenize
+from rolecall_server.tasks.tokenization import Text, TokenizationThreads
 from rolecall_server.text.tokenizer import TextTooLong, Tokenizer, Windows
 from rolecall_server.types import ModelInfo, Observer, RequestContext, Timing, TokenUsage, Truncation, Vector
 
@@ -40,7 +39,7 @@ class Shared:
     batcher: Batcher
     cache: EmbeddingCache
     admission: Admission
-    tokenization: Executor
+    tokenization: TokenizationThreads
     observer: Observer
     clock: Callable[[], float] = time.monotonic
 
@@ -72,7 +71,10 @@ class Encoder:
             others = {key: flight for key, flight in flights.items() if flight is not None}
             mine = {key: wanted[key] for key in flights if key not in others}
             if mine:
-                known.update(await self._compute(mine, truncation=truncation, context=context, timing=timing))
+                try:
+                    known.update(await self._compute(mine, truncation=truncation, context=context, timing=timing))
+                except InvalidInputError as error:  # all texts together are too much: that is said of the list
+                    raise InvalidInputError(texts[-1].path.split("[")[0], error.description) from error
                 fresh.update(mine)
             if others:
                 await asyncio.wait(others.values())
@@ -90,7 +92,7 @@ class Encoder:
             ]
 
         large = sum(len(text.content) for text in texts) > INLINE_HASH_CHARS
-        return await off_loop(self.threads, hash_all) if large else hash_all()
+        return await self.threads.run(hash_all) if large else hash_all()
 
     async def _compute(
         self, texts: Mapping[bytes, Text], *, truncation: Truncation, context: RequestContext, timing: Timing
@@ -106,13 +108,11 @@ class Encoder:
                 land(key, result)
 
             self._admit(0, context)  # what has no chance is not even tokenised
-            tokenized = await self._tokenize(list(texts.values()), truncation, timing)
             work: list[tuple[bytes, Windows]] = []
-            for key, windows in zip(texts, tokenized, strict=True):
-                if isinstance(windows, TextTooLong):
-                    reason = f"has {windows.tokens} tokens; the model takes {windows.max_tokens}"
-                    settle(key, InvalidInputError("", reason))
-                else:
+            for key, windows in (await self._tokenize(texts, truncation, context, timing)).items():
+                if (fault := self._fault(windows, context)) is not None:
+                    settle(key, fault)
+                elif isinstance(windows, Windows):
                     work.append((key, windows))
 
             def on_text(number: int, outcomes: list[Outcome]) -> None:
@@ -125,6 +125,15 @@ class Encoder:
                 await self._shared.batcher.run(self.info.key, sequences, context, on_text=on_text)
         return found
 
+    def _fault(self, windows: Windows | TextTooLong, context: RequestContext) -> InvalidInputError | None:
+        """Why a single text can't be run, if it can't; its neighbours can."""
+        if isinstance(windows, TextTooLong):
+            return InvalidInputError("", f"has {windows.tokens} tokens; the model takes {windows.max_tokens}")
+        limit = self._shared.admission.queue_limit(context.priority)
+        if windows.input_tokens > limit:
+            return InvalidInputError("", f"has {windows.input_tokens} tokens; at most {limit} are taken")
+        return None
+
     def _admit(self, tokens: int, context: RequestContext) -> None:
         self._shared.admission.check_tokens(
             tokens,
@@ -134,14 +143,19 @@ class Encoder:
             deadline=context.deadline,
         )
 
-    async def _tokenize(self, texts: list[Text], truncation: Truncation, timing: Timing) -> list[Windows | TextTooLong]:
+    async def _tokenize(
+        self, texts: Mapping[bytes, Text], truncation: Truncation, context: RequestContext, timing: Timing
+    ) -> dict[bytes, Windows | TextTooLong]:
         started = self._shared.clock()
-        results = await tokenize(texts, self._tokenizer, truncation, threads=self.threads)
+        enough = self._shared.admission.queue_limit(context.priority)
+        with self._shared.admission.characters(sum(len(text.content) for text in texts.values())):
+            found = await self.threads.tokenize(list(texts.values()), self._tokenizer, truncation, enough=enough)
         seconds = self._shared.clock() - started
         timing.tokenize_seconds += seconds
-        truncated = sum(isinstance(result, Windows) and result.truncated_tokens > 0 for result in results)
+        truncated = sum(isinstance(result, Windows) and result.truncated_tokens > 0 for result in found.values())
         self._shared.observer.on_tokenized(seconds, truncated_inputs=truncated)
-        return results
+        keys = list(texts)
+        return {keys[place]: windows for place, windows in found.items()}
 
 
 def _answer(found: Found, text: Text, *, hit: bool) -> Encoded | RolecallError:

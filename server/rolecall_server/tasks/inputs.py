@@ -8,7 +8,7 @@ import numpy as np
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.profiles import Embedded, Job, Profile
 from rolecall_server.tasks.encoder import Encoded, Encoder
-from rolecall_server.tasks.tokenization import Text, off_loop
+from rolecall_server.tasks.tokenization import Text
 from rolecall_server.text.rendering import is_blank, render
 from rolecall_server.types import ModelInfo, RequestContext, TextKind, Timing, TokenUsage, Truncation, Vector
 
@@ -49,7 +49,7 @@ async def vectorize(
         return [_try_read(profile, kind, encoder.info) for profile, kind in sides]
 
     large = sum(_size(profile) for profile, _ in sides) > INLINE_CHARS
-    given = await off_loop(encoder.threads, read_all) if large else read_all()
+    given = await encoder.threads.run(read_all) if large else read_all()
     for one in given[:needed]:
         if isinstance(one, InvalidInputError):
             raise one

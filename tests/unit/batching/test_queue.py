@@ -1,5 +1,7 @@
 """The queue of one model: which sequences go together."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,10 +10,11 @@ from rolecall_server.types import ModelKey, Priority
 
 LIMITS = BatchLimits(max_tokens=1024, max_sequences=8, max_delay=0.002)
 MODEL = ModelKey("encoder", "1")
+NUMBERS = itertools.count()
 
 
 def sequence(length: int, at: float = 0.0, priority: Priority = Priority.INTERACTIVE) -> QueuedSequence:
-    return QueuedSequence(MODEL, np.ones(length, np.int64), priority, at)
+    return QueuedSequence(MODEL, np.ones(length, np.int64), priority, at, at, next(NUMBERS), 0)
 
 
 def filled(*sequences: QueuedSequence, limits: BatchLimits = LIMITS) -> BatchQueue:
@@ -26,7 +29,7 @@ def take(queue: BatchQueue) -> list[int]:
     heads = [head for priority in Priority if (head := queue.head(priority))]
     if not heads:
         return []
-    gathered = queue.gather(min(heads, key=lambda head: head.enqueued))
+    gathered = queue.gather(min(heads, key=lambda head: head.turn))
     for one in gathered.sequences:
         assert queue.remove(one)
     return [len(one.ids) for one in gathered.sequences]

@@ -139,6 +139,28 @@ def test_the_wait_counts_what_goes_first_and_what_runs() -> None:
     assert queue.backlog(ONE, 100, priority=BULK, now=1.0).wait_seconds == pytest.approx(SAFETY * 1000 / 100 / 2)
 
 
+def test_a_large_request_lets_small_ones_in_and_loses_nothing_by_it() -> None:
+    queue = learnt(scheduler(), tokens_per_second=100)
+    push(queue, *[100] * 10, at=0.0)  # ten seconds of work
+    assert lengths(queue.next_batch(0.0)) == [100]
+    assert lengths(queue.next_batch(1.0)) == [100]
+    push(queue, 20, at=1.5)
+    assert lengths(queue.next_batch(2.0)) == [20], "those whose turn is at 2 s and later are behind it"
+    assert [lengths(queue.next_batch(2.2)) for _ in range(8)] == [[100]] * 8
+
+
+def test_the_wait_behind_a_large_request_is_that_of_its_share() -> None:
+    queue = learnt(scheduler(), tokens_per_second=100)
+    push(queue, *[100] * 10, at=0.0)
+    small = queue.backlog(ONE, 20, priority=INTERACTIVE, now=0.5)
+    assert small.queued_tokens == 1000
+    assert small.wait_seconds == pytest.approx(SAFETY * (0.2 + 0.7 + 1.0)), (
+        "what is due by then, and the sequence at hand"
+    )
+    large = queue.backlog(ONE, 5000, priority=INTERACTIVE, now=0.5)
+    assert large.wait_seconds == pytest.approx(SAFETY * (50 + 10))
+
+
 def test_one_bad_sample_does_not_shut_an_idle_server() -> None:
     queue = scheduler()
     queue.note(ONE, 4, 0.5, now=0.0)

@@ -3,8 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 from rolecall_server.profiles import Profile
 from rolecall_server.tasks.catalog import EncoderCatalog
 from rolecall_server.tasks.encoder import Encoder, Shared
+from rolecall_server.tasks.tokenization import TokenizationThreads
 from rolecall_server.text.tokenizer import Tokenizer
 from rolecall_server.types import RequestContext
 
@@ -48,7 +48,7 @@ async def assembled(
     batcher = Batcher(engine, limits=limits, observer=observer, on_failure=lambda reason: None)
     batcher.start()
     admission = Admission(AdmissionLimits(100, max_queue_tokens), observer)
-    with ThreadPoolExecutor(2) as threads:
+    with closing(TokenizationThreads(2)) as threads:
         shared = Shared(
             batcher=batcher,
             cache=EmbeddingCache(cache_bytes, observer),

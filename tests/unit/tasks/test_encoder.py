@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from rolecall_server.errors import (
     RolecallError,
     UnavailableError,
 )
+from rolecall_server.tasks import tokenization
 from rolecall_server.tasks.encoder import Encoded
-from rolecall_server.tasks.tokenization import TEXTS_A_PIECE, Text
+from rolecall_server.tasks.tokenization import Text
 from rolecall_server.types import Priority, RequestContext, TextKind, Timing, TokenUsage, Truncation
 
 from tests.unit.tasks.pieces import CONTEXT, assembled, make_encoder, settled
@@ -36,8 +38,9 @@ def alone(text):
     return fake_embedding(np.array(byte_tokenizer().encode(text).ids), 16)
 
 
-async def test_each_text_gets_what_it_gets_alone():
-    words = [f"text {number}" for number in range(3 * TEXTS_A_PIECE + 1)]
+async def test_each_text_gets_what_it_gets_alone(monkeypatch):
+    monkeypatch.setattr(tokenization, "PIECE_CHARS", 40)  # about five texts a piece
+    words = [f"text {number}" for number in range(50)]
     async with assembled() as it:
         found = await encode(it, *words)
     for word, encoded in zip(words, found, strict=True):
@@ -103,14 +106,6 @@ async def test_an_engine_that_is_gone_ends_the_request_and_leaves_no_flight():
         with pytest.raises(UnavailableError):
             await encode(it, "a")
         assert it.encoder._flights._landing == {}
-
-
-async def test_too_many_tokens_for_the_queue_are_refused():
-    async with assembled(max_queue_tokens=100) as it:
-        with pytest.raises(InvalidInputError) as caught:
-            await encode(it, "x" * 99)
-        assert caught.value.field == ""
-        await encode(it, "x" * 50)
 
 
 async def test_a_queue_that_is_full_refuses_before_the_engine_sees_it(monkeypatch):
@@ -231,3 +226,46 @@ async def test_versions_of_the_same_weights_with_other_windows_share_no_embeddin
             (found,) = await encoder.encode(long, truncation=Truncation.CHUNK, context=CONTEXT, timing=Timing())
             assert not found.cache_hit
             assert found.usage.chunks == chunks
+
+
+async def test_one_text_beyond_the_queue_fails_alone_and_all_together_fail_the_request():
+    async with assembled(max_queue_tokens=100) as it:
+        large, fine = await encode(it, "x" * 200, "ward nurse")
+        assert isinstance(large, InvalidInputError)
+        assert large.field == "documents[0].text"
+        assert (fine.vector == alone("ward nurse")).all()
+        with pytest.raises(InvalidInputError) as refused:
+            await encode(it, *(f"{number} " + "x" * 40 for number in range(5)))
+        assert refused.value.field == "documents"
+
+
+async def test_characters_under_tokenisation_are_bounded():
+    async with assembled(max_queue_tokens=100) as it:
+        with pytest.raises(InvalidInputError) as refused:
+            await encode(it, "x" * 1601)
+        assert refused.value.field == "documents"
+        with it.admission.characters(1500), pytest.raises(OverloadedError):
+            await encode(it, "x" * 101)
+        assert not isinstance((await encode(it, "short"))[0], RolecallError)
+
+
+async def test_long_texts_leave_a_thread_for_the_others(monkeypatch):
+    monkeypatch.setattr(tokenization, "LONG_CHARS", 10)
+    running, go = [], threading.Event()
+
+    async with assembled() as it:
+        tokenize = it.encoder._tokenizer.encode
+
+        def held(contents, **options):
+            if len(contents[0]) > 10:
+                running.append(contents[0])
+                assert go.wait(10)
+            return tokenize(contents, **options)
+
+        monkeypatch.setattr(it.encoder._tokenizer, "encode", held)
+        long = [asyncio.create_task(encode(it, f"a long text {number}")) for number in range(3)]
+        assert len(await asyncio.wait_for(encode(it, "short"), 5)) == 1
+        assert len(running) <= 1
+        go.set()
+        for found in await asyncio.gather(*long):
+            assert not isinstance(found[0], RolecallError)
