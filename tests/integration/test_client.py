@@ -24,6 +24,7 @@ from rolecall_client import (
 )
 
 from tests.client_server import BAD_TEXT, DIMENSIONS, ClientServer, bad_request, overloaded, status, vector_of
+from tests.servers import serve_process
 
 DOCUMENTS = [{"id": f"d{number}", "text": f"text number {number}"} for number in range(25)]
 UNAVAILABLE = status(grpc.StatusCode.UNAVAILABLE, "starting")
@@ -329,6 +330,18 @@ async def test_queries_are_taken_no_further_ahead_than_the_window(small, ask):
     else:
         next(iter(client.match_stream(queries())))
     assert len(taken) == 4
+
+
+async def test_a_stream_that_is_done_is_no_cancelled_one(ask):
+    with serve_process("--backend", "fake", log_level="debug") as served:
+        asker = ask(served.address)
+        for _ in range(3):
+            assert len(await asker("match_many", [MatchQuery("q", ["d"]), MatchQuery("q", ["e"])])) == 2
+        metrics = served.metrics()
+        assert served.stop() == 0
+    assert metrics.value("rolecall_requests_total", code="OK") >= 6
+    assert metrics.value("rolecall_requests_total", code="CANCELLED") == 0
+    assert not [record for record in served.log.records() if record.get("code") == "CANCELLED"]
 
 
 async def test_no_queries(small, ask):

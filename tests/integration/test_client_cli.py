@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,12 +75,13 @@ def test_inline_json_and_failed_documents(server, files):
     assert done.stderr == "rolecall-client: 1 of 13 documents failed\n"
 
 
-def test_embed_writes_npy(server, files):
+@pytest.mark.parametrize("name", ["out.npy", "out"])
+def test_embed_writes_npy(server, files, name):
     (files / "t.txt").write_text("one\n二\n", encoding="utf-8")
-    out = files / "out.npy"
-    done = run("embed", "--input", files / "t.txt", "--output", out, "--address", server.address)
+    done = run("embed", "--input", files / "t.txt", "--output", files / name, "--address", server.address)
     assert done.returncode == 0, done.stderr
-    vectors = np.load(out)
+    assert done.stdout.startswith(f"{files / 'out.npy'}: 2 embeddings")
+    vectors = np.load(files / "out.npy")
     assert (vectors.dtype, vectors.shape) == (np.float32, (2, DIMENSIONS))
     np.testing.assert_array_equal(vectors, [vector_of("one"), vector_of("二")])
 
@@ -100,6 +102,20 @@ def test_info_and_health(server):
     server.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     done = run("health", "--address", server.address)
     assert (done.returncode, done.stdout) == (1, "not_serving\n")
+
+
+def test_health_waits_for_a_server_that_is_starting(server):
+    server.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    started = threading.Timer(1.0, server.health.set, ("", health_pb2.HealthCheckResponse.SERVING))
+    started.start()
+    done = run("health", "--wait", "30", "--address", server.address)
+    started.join()
+    assert (done.returncode, done.stdout) == (0, "serving\n")
+
+
+def test_health_says_that_it_waited_in_vain():
+    done = run("health", "--wait", "0.5", "--address", NOBODY)
+    assert one_line_of(done).endswith("the server did not serve within 0.5 s: it could not be reached\n")
 
 
 @pytest.mark.parametrize("command", [("info",), ("health",)])

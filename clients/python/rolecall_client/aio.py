@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack, overload
 
@@ -85,9 +86,11 @@ class AsyncClient(ClientBase):
             call = self._matching.MatchStream(
                 _until_none(outbox), timeout=seconds_left(deadline), metadata=self._metadata
             )
+            answers = aiter(call)
             try:
-                async for outcome in _pump(book, source, outbox, aiter(call)):
+                async for outcome in _pump(book, source, outbox, answers):
                     yield outcome
+                await _end(outbox, answers)
             except grpc.RpcError as error:
                 book.cut(from_rpc(error))
             except UnavailableError as error:
@@ -262,6 +265,13 @@ async def _pump(
             if response is None:
                 raise ended_early()
             book.receive(response)
+
+
+async def _end(outbox: _Outbox, answers: AsyncIterator[matching_pb2.MatchStreamResponse]) -> None:
+    """Leave a stream on which everything is answered in order, lest the server count it as cancelled."""
+    outbox.put_nowait(None)
+    with suppress(grpc.RpcError):  # nothing is missing, however it ends
+        await anext(answers, None)
 
 
 async def _to_async(queries: Iterable[MatchQuery]) -> AsyncIterator[MatchQuery]:

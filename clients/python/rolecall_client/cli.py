@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -93,18 +94,21 @@ def _sides(args: argparse.Namespace) -> tuple[types_pb2.Profile, Path]:
 
 def _embed(client: Client, args: argparse.Namespace) -> int:
     items = read_texts(args.input)
-    if not args.output.parent.is_dir():  # before the work rather than after it
-        raise BadFileError(f"{args.output}: its folder does not exist")
+    output: Path = args.output
+    if output.name and not output.suffix:
+        output = output.with_suffix(".npy")
+    if not output.parent.is_dir():  # before the work rather than after it
+        raise BadFileError(f"{output}: its folder does not exist")
     embeddings = client.embed([item.profile for item in items], kind=args.kind, errors="keep")
     for index, error in embeddings.errors.items():
         raise BadFileError(f"{items[index].place}: {one_line(error.message)}")
     try:
-        with args.output.open("wb") as file:
+        with output.open("wb") as file:
             np.save(file, embeddings.vectors, allow_pickle=False)
     except OSError as error:
-        raise BadFileError(f"{args.output}: {error.strerror or error}") from error
+        raise BadFileError(f"{output}: {error.strerror or error}") from error
     rows, dimensions = embeddings.vectors.shape
-    print(f"{args.output}: {rows} embeddings of {dimensions} dimensions, float32")
+    print(f"{output}: {rows} embeddings of {dimensions} dimensions, float32")
     return OK
 
 
@@ -116,6 +120,11 @@ def _info(client: Client, _: argparse.Namespace) -> int:
 
 
 def _health(client: Client, args: argparse.Namespace) -> int:
+    if args.wait is not None:
+        try:
+            client.wait_until_serving(args.wait, service=args.service)
+        except DeadlineExceededError as error:
+            return _fail(f"{args.address}: {error.message}")
     health = client.health(args.service)
     print(health)
     return OK if health == "serving" else FAILED
@@ -132,13 +141,14 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=_seconds, default=DEFAULT_TIMEOUT, metavar="SECONDS", help="for the whole call (%(default)s)"
     )
     parser = argparse.ArgumentParser(prog="rolecall-client", description="Ask a Rolecall server.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('rolecall')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     _add_match(commands.add_parser("match", parents=[common], help="rank jobs for a resume, or resumes for a job"))
 
     embed = commands.add_parser("embed", parents=[common], help="write embeddings as .npy")
     embed.add_argument("--input", type=Path, required=True, metavar="FILE", help=".txt (a text a line) or .jsonl")
-    embed.add_argument("--output", type=Path, required=True, metavar="FILE.npy")
+    embed.add_argument("--output", type=Path, required=True, metavar="FILE", help="the suffix .npy may be left out")
     embed.add_argument("--kind", choices=("query", "document"), default="document")
     embed.set_defaults(run=_embed)
 
@@ -147,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
 
     health = commands.add_parser("health", parents=[common], help="exit status 0 if the server is serving")
     health.add_argument("--service", default="", help="one service instead of the whole server")
+    health.add_argument("--wait", type=_seconds, metavar="SECONDS", help="wait so long for it to serve")
     health.set_defaults(run=_health)
 
     demo = commands.add_parser("demo", parents=[common], help="rank the example jobs for the example resumes")

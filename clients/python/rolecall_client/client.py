@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack, overload
@@ -88,6 +89,7 @@ class Client(ClientBase):
             )
             try:
                 yield from _pump(book, source, outbox, call)
+                _end(outbox, call)
             except grpc.RpcError as error:
                 book.cut(from_rpc(error))
             except UnavailableError as error:
@@ -258,3 +260,10 @@ def _pump(
             if response is None:
                 raise ended_early()
             book.receive(response)
+
+
+def _end(outbox: _Outbox, answers: Iterator[matching_pb2.MatchStreamResponse]) -> None:
+    """Leave a stream on which everything is answered in order, lest the server count it as cancelled."""
+    outbox.put(None)
+    with suppress(grpc.RpcError):  # nothing is missing, however it ends
+        next(answers, None)

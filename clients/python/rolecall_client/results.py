@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One document's result. With `error` set there is no score.
+    """One document's result. With `error` set there is no score: `score` is NaN, where the wire says 0.
 
     index: position in the caller's list. message: the answer as it came, for what has no field here; an index in it
     counts within the part of the call that the document went in.
@@ -72,7 +72,7 @@ class Match:
     error: RolecallError | None = None
     usage: TokenUsage = TokenUsage()
     cache_hit: bool = False
-    message: matching_pb2.MatchResult | None = None
+    message: matching_pb2.MatchResult | None = field(default=None, repr=False)
 
     @classmethod
     def from_message(cls, message: matching_pb2.MatchResult, index: int) -> Match:
