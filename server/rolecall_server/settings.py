@@ -1,5 +1,6 @@
 """The only reader of the environment and of flags. Everything else gets the few values it needs."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,12 +9,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rolecall_server.hardware import usable_cores
 
+PREFIX = "ROLECALL_"
+
+_OTHERS = frozenset({"ROLECALL_CACHE", "ROLECALL_PYTHON", "ROLECALL_REQUIRE_ALL"})
+"""Variables of the export, of the tools and of the tests."""
+
 
 class Settings(BaseSettings):
     """Every field is a flag (`--max-batch-tokens`) and an environment variable (`ROLECALL_MAX_BATCH_TOKENS`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ROLECALL_",
+        env_prefix=PREFIX,
         frozen=True,
         extra="ignore",
         cli_kebab_case=True,
@@ -62,3 +68,14 @@ class Settings(BaseSettings):
 
     def tokenization_threads(self) -> int:
         return self.tokenization_workers or max(2, usable_cores() // 2)
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like settings and are none: a name misspelt, most likely."""
+    known = _OTHERS.union(map(variable_of, Settings.model_fields))
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)

