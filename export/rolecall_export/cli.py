@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from rich.console import Console
 
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rolecall-export", description="Convert models and publish them into a model repository."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('rolecall')}")
     families = parser.add_subparsers(required=True, metavar="FAMILY")
     encoder.add_parser(families)
     return parser

@@ -1,35 +1,20 @@
-"""Command line: `rolecall-bench quality`, `invariance` and `speed`."""
+"""The command `rolecall-bench`, where the extras that it needs are installed."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
-from rolecall_load.bench import invariance_command, quality_command, speed_command
-from rolecall_load.errors import LoadError
-
-_COMMANDS = (quality_command, invariance_command, speed_command)
+from rolecall_load.extras import are_there
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done and good, 1 a limit was not kept, 2 the bench could not be run."""
-    parser = argparse.ArgumentParser(prog="rolecall-bench", description="Measures a Rolecall server.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_parser(commands)
-    options = parser.parse_args(arguments)
-    console = Console(stderr=True)
-    try:
-        code: int = options.command(options, console)
-        return code
-    except LoadError as error:
-        console.print(f"rolecall-bench: {error}", style="red", markup=False, soft_wrap=True)
+    """As `run` of rolecall_load.bench.commands; 2 when something is not installed."""
+    if not are_there("rolecall-bench", ("load", "server")):
         return 2
-    except KeyboardInterrupt:
-        return 130
+    from rolecall_load.bench.commands import run
+
+    return run(arguments)
 
 
 if __name__ == "__main__":
