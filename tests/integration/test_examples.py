@@ -62,6 +62,15 @@ def model() -> tuple[Any, Tokenizer]:
     return session, tokenizer
 
 
+def test_the_resumes_of_the_list_are_those_of_the_files() -> None:
+    listed = [json.loads(line) for line in (EXAMPLES / "resumes.jsonl").read_text(encoding="utf8").splitlines()]
+    texts = [(EXAMPLES / f"resume_{language}.txt").read_text(encoding="utf8").strip() for language in LANGUAGES]
+    whole = [json.loads((EXAMPLES / f"resume_structured_{language}.json").read_text()) for language in LANGUAGES]
+    assert [resume["text"] for resume in listed[:2]] == texts
+    assert listed[2:] == whole
+    assert len({resume["id"] for resume in listed}) == len(listed)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_jobs_are_profiles_in_their_language(language: str) -> None:
     jobs = profiles(language)
