@@ -60,12 +60,15 @@ def measure_overload(plan: OverloadPlan, run: Run) -> OverloadResult:
     spec = _fresh(replace(plan.base, mode="open", rate=plan.factor * capacity))
     overload = run(f"overload, {spec.rate:.0f}/s", spec, observer)
     after = run("unloaded again", _closed(plan, best.spec.concurrency), None)
+    watched = overload.observation.memory
+    memory = None if watched is None else watched.after(spec.warmup)
     checks = judge_overload(
         overload.summary,
         capacity=capacity,
         afterwards=after.summary.goodput,
         queue_tokens=overload.observation.maxima.get("rolecall_queue_tokens"),
         queue_limit=limit,
+        memory_growth=None if memory is None else memory.slope * spec.duration / memory.first,
     )
     return OverloadResult(before, overload, after, limit, checks)
 

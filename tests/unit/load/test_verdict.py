@@ -15,9 +15,14 @@ def summary_of(*outcomes):
     return recorder.summary(seconds=1.0)
 
 
-def verdicts(summary, *, capacity=10.0, afterwards=10.0, queue_tokens=100.0, queue_limit=200):
+def verdicts(summary, *, capacity=10.0, afterwards=10.0, queue_tokens=100.0, queue_limit=200, growth=0.01):
     checks = judge_overload(
-        summary, capacity=capacity, afterwards=afterwards, queue_tokens=queue_tokens, queue_limit=queue_limit
+        summary,
+        capacity=capacity,
+        afterwards=afterwards,
+        queue_tokens=queue_tokens,
+        queue_limit=queue_limit,
+        memory_growth=growth,
     )
     return {check.name: check.passed for check in checks}, passed(checks)
 
@@ -58,7 +63,7 @@ def test_queue_above_its_limit_fails_and_an_unknown_one_is_not_decided():
     assert verdicts(summary, queue_tokens=200.0)[0]["queue"] is True
     names, good = verdicts(summary, queue_tokens=None)
     assert names["queue"] is None
-    assert good
+    assert not good, "what was not measured is not shown"
     assert verdicts(summary, queue_limit=0)[0]["queue"] is None
 
 
@@ -81,8 +86,15 @@ def test_what_neither_came_nor_was_refused_in_time_is_one_in_a_hundred_at_most(e
 
 def test_a_slower_server_afterwards_is_told_but_decides_nothing():
     names, good = verdicts(summary_of(*[answered()] * 10), afterwards=8.0)
-    assert names["recovery"] is None
+    assert names["recovery"] is True
     assert good
+
+
+@pytest.mark.parametrize(("growth", "right"), [(0.0, True), (-0.02, True), (0.06, False), (None, None)])
+def test_memory_has_to_stay_flat_and_to_be_measured(growth, right):
+    names, good = verdicts(summary_of(*[answered()] * 10), growth=growth)
+    assert names["memory"] is right
+    assert good is (right is True)
 
 
 def test_no_capacity_fails():
