@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         "overload",
         help="find the unloaded maximum, then send a multiple of it",
         description="Exit code 1 when goodput falls below 90 % of the unloaded maximum, a refusal has a wrong code or "
-        "no details, more than 1 % of the requests get no answer in time, the queue exceeds its limit, memory grows by more "
-        "than 5 %, or one of these could not be measured.",
+        "no details, more than 1 % of the requests get no answer in time, the queue exceeds its limit, memory grows by "
+        "more than 5 %, or one of these could not be measured.",
     )
     add_payload(overload)
     add_window(overload, duration=60)
