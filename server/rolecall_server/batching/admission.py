@@ -93,11 +93,12 @@ class Admission:
                 reason="tokens",
                 retry_after=_bounded(backlog.wait_seconds * excess),
             )
-        if now + backlog.wait_seconds > deadline:
+        done = now + backlog.wait_seconds + backlog.batch_seconds
+        if done > deadline:
             self._observer.on_shed("deadline")
             raise DeadlineError(
                 "the deadline can't be met behind what is queued; not run",
-                retry_after=_bounded(now + backlog.wait_seconds - deadline),
+                retry_after=_bounded(done - deadline),
             )
 
 

@@ -16,6 +16,9 @@ BULK_SHARE = 4
 SAFETY = 1.1
 """Waits are taken this much longer than estimated: an answer just too late costs as much as one in time."""
 
+BATCH_SAFETY = 1.5
+"""A request has to start so much earlier than an average batch of its size takes: a slow batch is no answer in time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -27,10 +30,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a request of some tokens would find: all tokens queued, and the seconds until it would be done."""
+    """What a request of some tokens would find: all tokens queued, the seconds until it would be done by the average
+    rate, and those that its last batch may run on the top of it."""
 
     queued_tokens: int
     wait_seconds: float
+    batch_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -81,7 +86,9 @@ class Scheduler:
             if request.priority <= priority:
                 ahead[request.model] += detour * request.tokens_by(now + own)
         others = sum(self._cost(other).seconds(count, now=now) for other, count in ahead.items())
-        return Backlog(self.queued_tokens(), SAFETY * (own + others / self._parallelism))
+        queued = self.queued_tokens()
+        batch = BATCH_SAFETY * self._cost(model).seconds(min(self._limits.max_tokens, queued + tokens), now=now)
+        return Backlog(queued, SAFETY * (own + others / self._parallelism), batch)
 
     def push(
         self, model: ModelKey, sequences: Sequence[TokenIds], *, priority: Priority, now: float, deadline: float
@@ -101,8 +108,9 @@ class Scheduler:
                 model, priority, now, now + pace * before, before / len(pushed), total=before, tokens=before
             )
         if math.isfinite(deadline) and pushed:
-            longest = max(len(ids) for ids in sequences)
-            latest_start = deadline - self._cost(model).seconds(longest, now=now)
+            company = min(self._limits.max_tokens, sum(queue.tokens.values()))
+            batch = max(company, *(len(ids) for ids in sequences), 0)
+            latest_start = deadline - BATCH_SAFETY * self._cost(model).seconds(batch, now=now)
             heapq.heappush(self._latest_starts, (latest_start, request, tuple(pushed)))
         return pushed
 

@@ -6,7 +6,8 @@ from typing import Protocol
 
 log = logging.getLogger("rolecall.access")
 
-QUIET_CODES = frozenset({"OK", "CANCELLED"})
+QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
+"""What goes well, and what an overload brings by the hundred a second: the metrics count both."""
 
 
 class RpcHearer(Protocol):
@@ -20,7 +21,7 @@ class RpcHearer(Protocol):
 
 
 class RpcLog:
-    """Logs requests that ended well at debug level, others at info: a log line costs as much as a small request."""
+    """Logs QUIET_CODES at debug level, others at info: a log line costs as much as a refusal."""
 
     def on_rpc_started(self, method: str) -> None:
         pass

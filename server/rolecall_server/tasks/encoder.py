@@ -20,6 +20,9 @@ from rolecall_server.types import ModelInfo, Observer, RequestContext, Timing, T
 INLINE_HASH_CHARS = 500_000
 """More text than that is hashed on a worker thread: it would hold the event loop for a millisecond."""
 
+BYTES_A_TOKEN = 5
+"""A token of English or Chinese stands for four to five bytes of UTF-8: so many tokens are certain to come."""
+
 Found = CachedEmbedding | RolecallError
 
 
@@ -107,7 +110,7 @@ class Encoder:
                     self._shared.cache.put(key, result)
                 land(key, result)
 
-            self._admit(0, context)  # what has no chance is not even tokenised
+            self._admit(self._least_tokens(texts, context), context)  # what has no chance is not even tokenised
             work: list[tuple[bytes, Windows]] = []
             for key, windows in (await self._tokenize(texts, truncation, context, timing)).items():
                 if (fault := self._fault(windows, context)) is not None:
@@ -124,6 +127,11 @@ class Encoder:
                 sequences = [windows.windows for _, windows in work]
                 await self._shared.batcher.run(self.info.key, sequences, context, on_text=on_text)
         return found
+
+    def _least_tokens(self, texts: Mapping[bytes, Text], context: RequestContext) -> int:
+        """What the texts will come to at the least; the limit of one request is judged once they are counted."""
+        size = sum(len(text.content.encode("utf8", "surrogatepass")) for text in texts.values())
+        return min(size // BYTES_A_TOKEN, self._shared.admission.queue_limit(context.priority))
 
     def _fault(self, windows: Windows | TextTooLong, context: RequestContext) -> InvalidInputError | None:
         """Why a single text can't be run, if it can't; its neighbours can."""
