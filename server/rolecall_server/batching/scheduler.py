@@ -43,7 +43,6 @@ class _Request:
     """One request in the queue: its turns go from `start` towards `end`, a mean sequence of `step` tokens each;
     `tokens` of its `total` still wait."""
 
-    model: ModelKey
     priority: Priority
     start: float
     end: float
@@ -71,7 +70,7 @@ class Scheduler:
         self._queues: dict[ModelKey, BatchQueue] = {}
         self._costs: dict[ModelKey, Cost] = {}
         self._running: dict[ModelKey, int] = {}
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[ModelKey, dict[int, _Request]] = {}
         self._latest_starts: list[tuple[float, int, tuple[QueuedSequence, ...]]] = []
         self._numbers = itertools.count()
         self._without_bulk = 0
@@ -81,11 +80,10 @@ class Scheduler:
         own = self._cost(model).seconds(tokens, now=now) / self._parallelism
         bulk_waits = any(queue.sizes[Priority.BULK] for queue in self._queues.values())
         detour = BULK_SHARE / (BULK_SHARE - 1) if bulk_waits and priority is Priority.INTERACTIVE else 1.0
-        ahead: dict[ModelKey, float] = dict(self._running)
-        for request in self._requests.values():
-            if request.priority <= priority:
-                ahead[request.model] += detour * request.tokens_by(now + own)
-        others = sum(self._cost(other).seconds(count, now=now) for other, count in ahead.items())
+        others = 0.0
+        for other, requests in self._requests.items():
+            waiting = sum(r.tokens_by(now + own) for r in requests.values() if r.priority <= priority)
+            others += self._cost(other).seconds(detour * waiting + self._running[other], now=now)
         queued = self.queued_tokens()
         batch = BATCH_SAFETY * self._cost(model).seconds(min(self._limits.max_tokens, queued + tokens), now=now)
         return Backlog(queued, SAFETY * (own + others / self._parallelism), batch)
@@ -104,8 +102,8 @@ class Scheduler:
             queue.push(pushed[-1])
             before += len(ids)
         if pushed:
-            self._requests[request] = _Request(
-                model, priority, now, now + pace * before, before / len(pushed), total=before, tokens=before
+            self._requests[model][request] = _Request(
+                priority, now, now + pace * before, before / len(pushed), total=before, tokens=before
             )
         if math.isfinite(deadline) and pushed:
             company = min(self._limits.max_tokens, sum(queue.tokens.values()))
@@ -119,10 +117,10 @@ class Scheduler:
         queue = self._queues.get(sequence.model)
         if queue is None or not queue.remove(sequence):
             return False
-        request = self._requests[sequence.request]
-        request.tokens -= len(sequence.ids)
-        if request.tokens == 0:
-            del self._requests[sequence.request]
+        requests = self._requests[sequence.model]
+        requests[sequence.request].tokens -= len(sequence.ids)
+        if requests[sequence.request].tokens == 0:
+            del requests[sequence.request]
         return True
 
     def expire(self, now: float) -> list[QueuedSequence]:
@@ -184,7 +182,7 @@ class Scheduler:
 
     def forget(self, model: ModelKey) -> None:
         """Drop what is kept of a version on which nothing waits or runs any more."""
-        for kept in (self._queues, self._costs, self._running):
+        for kept in (self._queues, self._requests, self._costs, self._running):
             kept.pop(model, None)
 
     def _head(self) -> QueuedSequence | None:
@@ -212,6 +210,7 @@ class Scheduler:
     def _queue(self, model: ModelKey) -> BatchQueue:
         if model not in self._queues:
             self._queues[model] = BatchQueue(self._limits)
+            self._requests[model] = {}
             self._running[model] = 0
         return self._queues[model]
 
