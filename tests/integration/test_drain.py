@@ -186,7 +186,7 @@ async def test_a_thread_that_does_not_end_does_not_hold_the_process(
             code = asyncio.create_task(call.code())
             await asyncio.to_thread(served.log.wait_for, "stuck")
             served.terminate()
-            assert await code is grpc.StatusCode.UNAVAILABLE
+            assert await code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}  # cut, one way or the other
         assert await asyncio.to_thread(served.wait) == 1
     assert said in served.log.text
 
