@@ -150,10 +150,10 @@ async def test_the_queue_is_bounded_by_its_tokens(monkeypatch: pytest.MonkeyPatc
         assert details["RetryInfo"].retry_delay.ToMilliseconds() > 0
         fits = embed(it, "f" * 398)
         await it.metrics_when(QUEUED, 1000)
-        assert (await refusal(embed(it, "l" * 600, "m" * 600)))[0] == "INVALID_ARGUMENT"
         held.release.set()
         for call in (running, queued, fits):
             assert len((await call).embeddings) == 1
+        assert (await refusal(embed(it, "l" * 600, "m" * 600)))[0] == "INVALID_ARGUMENT"
         metrics = await it.metrics()
         assert metrics.value(SHED, reason="tokens") == 1
         assert metrics.value(QUEUED) == 0

@@ -179,6 +179,11 @@ def _moved(text: str, was: str, now: str) -> str:
     return now + text.removeprefix(was) if text.startswith(was) else text
 
 
+CUT_WHILE_WRITING = "Internal error from Core"
+"""What grpc.aio's own client makes of a stream that ended while it was writing; the server's status is lost then. It is
+treated as the lost connection that it is most often."""
+
+
 def from_rpc(error: grpc.RpcError) -> RolecallError:
     """The exception for a failed call, sync (`grpc.Call`) or asyncio (`AioRpcError`)."""
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
@@ -187,7 +192,10 @@ def from_rpc(error: grpc.RpcError) -> RolecallError:
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS:
             details = _unpack(status_pb2.Status.FromString(value))
-    return make_error(error.code(), error.details() or "", details=details)
+    code, message = error.code(), error.details() or ""
+    if code is grpc.StatusCode.INTERNAL and message == CUT_WHILE_WRITING:
+        code = grpc.StatusCode.UNAVAILABLE
+    return make_error(code, message, details=details)
 
 
 def _unpack(status: status_pb2.Status) -> tuple[Any, ...]:

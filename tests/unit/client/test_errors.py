@@ -5,7 +5,15 @@ import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from rolecall_client import DeadlineExceededError, NotFoundError, OverloadedError, RolecallError
-from rolecall_client.errors import from_item_status, from_status, invalid, make_error
+from rolecall_client.errors import (
+    InternalError,
+    UnavailableError,
+    from_item_status,
+    from_rpc,
+    from_status,
+    invalid,
+    make_error,
+)
 from rolecall_client.retry import overload_delay
 
 from tests.client_server import bad_request, overloaded, status
@@ -69,3 +77,12 @@ def test_no_retry_where_none_is_allowed_helps_or_fits():
     assert overload_delay(error, 2, allowed=2, remaining=60.0) is None
     assert overload_delay(error, 0, allowed=1, remaining=4.0) is None
     assert overload_delay(invalid("query", "bad"), 0, allowed=9, remaining=60.0) is None
+
+
+def test_what_the_library_makes_up_for_a_stream_that_was_cut_counts_as_unavailable():
+    cut = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details="Internal error from Core"
+    )
+    assert isinstance(from_rpc(cut), UnavailableError)
+    other = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details="id 5")
+    assert isinstance(from_rpc(other), InternalError)
