@@ -1,5 +1,7 @@
 """A small gRPC server with hand-written servicers, for tests of the client: records, and misbehaves on order."""
 
+import inspect
+import socket
 import threading
 import time
 import zlib
@@ -7,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
@@ -20,6 +23,7 @@ from rolecall.v1 import (
     model_pb2_grpc,
     types_pb2,
 )
+from rolecall_client import AsyncClient, Client, StreamedMatch
 
 DIMENSIONS = 8
 BAD_TEXT = "BAD"
@@ -212,3 +216,34 @@ class ClientServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(None).wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def scores(documents: list[str], query: str = "q") -> np.ndarray:
+    return np.stack([vector_of(document) for document in documents]) @ vector_of(query)
+
+
+def wait_in_thread(address: str) -> None:
+    with Client(address) as client:
+        client.wait_until_serving(10.0)
+
+
+class Asker:
+    """One face for both clients, so that each case is written once."""
+
+    def __init__(self, client: Client | AsyncClient) -> None:
+        self.client = client
+
+    async def __call__(self, method: str, *args: Any, **options: Any) -> Any:
+        result = getattr(self.client, method)(*args, **options)
+        return await result if inspect.isawaitable(result) else result
+
+    async def stream(self, queries: Any, **options: Any) -> list[StreamedMatch]:
+        if isinstance(self.client, AsyncClient):
+            return [outcome async for outcome in self.client.match_stream(queries, **options)]
+        return list(self.client.match_stream(queries, **options))

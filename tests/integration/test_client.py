@@ -1,8 +1,6 @@
 """Both clients against a real gRPC server with hand-written servicers. Each case runs on each client."""
 
 import asyncio
-import inspect
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -19,31 +17,26 @@ from rolecall_client import (
     MatchQuery,
     OverloadedError,
     RolecallError,
-    StreamedMatch,
     UnavailableError,
 )
 
-from tests.client_server import BAD_TEXT, DIMENSIONS, ClientServer, bad_request, overloaded, status, vector_of
+from tests.client_server import (
+    BAD_TEXT,
+    DIMENSIONS,
+    Asker,
+    ClientServer,
+    bad_request,
+    free_port,
+    overloaded,
+    scores,
+    status,
+    vector_of,
+    wait_in_thread,
+)
 from tests.servers import serve_process
 
 DOCUMENTS = [{"id": f"d{number}", "text": f"text number {number}"} for number in range(25)]
 UNAVAILABLE = status(grpc.StatusCode.UNAVAILABLE, "starting")
-
-
-class Asker:
-    """One face for both clients, so that each case is written once."""
-
-    def __init__(self, client: Client | AsyncClient) -> None:
-        self.client = client
-
-    async def __call__(self, method: str, *args: Any, **options: Any) -> Any:
-        result = getattr(self.client, method)(*args, **options)
-        return await result if inspect.isawaitable(result) else result
-
-    async def stream(self, queries: Any, **options: Any) -> list[StreamedMatch]:
-        if isinstance(self.client, AsyncClient):
-            return [outcome async for outcome in self.client.match_stream(queries, **options)]
-        return list(self.client.match_stream(queries, **options))
 
 
 @pytest.fixture
@@ -394,20 +387,5 @@ async def test_wait_for_a_server_that_never_starts(ask):
         await ask(f"127.0.0.1:{free_port()}")("wait_until_serving", 0.4)
 
 
-def wait_in_thread(address: str) -> None:
-    with Client(address) as client:
-        client.wait_until_serving(10.0)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def texts(count: int) -> list[str]:
     return [document["text"] for document in DOCUMENTS[:count]]
-
-
-def scores(documents: list[str], query: str = "q") -> np.ndarray:
-    return np.stack([vector_of(document) for document in documents]) @ vector_of(query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import grpc
@@ -14,7 +15,7 @@ from rolecall_client.retry import message_delay, overload_delay
 from rolecall_client.streaming import RetryDelay
 
 
-class ClientBase:
+class ClientBase(ABC):
     """Settings of a client. All times are seconds.
 
     address: any gRPC target. timeout: for a call that names none, over all its parts and retries. metadata: sent with
@@ -41,8 +42,9 @@ class ClientBase:
         self._session = Session(max_message_bytes)
         self._connect(credentials, channel_options(max_message_bytes, options))
 
+    @abstractmethod
     def _connect(self, credentials: grpc.ChannelCredentials | None, options: Sequence[Option]) -> None:
-        raise NotImplementedError
+        """Make the channel and the stubs; part of the construction."""
 
     def _limit(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout

@@ -1,6 +1,7 @@
 """From texts to embeddings on one model version: cache, tokenise, admit, batch, put the windows together."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ INLINE_HASH_CHARS = 500_000
 """More text than that is hashed on a worker thread: it would hold the event loop for a millisecond."""
 
 BYTES_A_TOKEN = 5
-"""A token of English or Chinese stands for four to five bytes of UTF-8: so many tokens are certain to come."""
+"""A token of English or Chinese stands for four to five bytes of UTF-8."""
 
 Found = CachedEmbedding | RolecallError
 
@@ -110,7 +111,8 @@ class Encoder:
                     self._shared.cache.put(key, result)
                 land(key, result)
 
-            self._admit(self._least_tokens(texts, context), context)  # what has no chance is not even tokenised
+            # What has no chance is not even tokenised.
+            self._admit(self._expected_tokens(texts, truncation, context), context)
             work: list[tuple[bytes, Windows]] = []
             for key, windows in (await self._tokenize(texts, truncation, context, timing)).items():
                 if (fault := self._fault(windows, context)) is not None:
@@ -128,10 +130,12 @@ class Encoder:
                 await self._shared.batcher.run(self.info.key, sequences, context, on_text=on_text)
         return found
 
-    def _least_tokens(self, texts: Mapping[bytes, Text], context: RequestContext) -> int:
-        """What the texts will come to at the least; the limit of one request is judged once they are counted."""
-        size = sum(len(text.content.encode("utf8", "surrogatepass")) for text in texts.values())
-        return min(size // BYTES_A_TOKEN, self._shared.admission.queue_limit(context.priority))
+    def _expected_tokens(self, texts: Mapping[bytes, Text], truncation: Truncation, context: RequestContext) -> int:
+        """Roughly what the texts will come to, rather too few; the limit of one request is judged on the count."""
+        most = math.inf if truncation is Truncation.CHUNK else self.info.max_tokens
+        sizes = (len(text.content.encode("utf8", "surrogatepass")) for text in texts.values())
+        expected = sum(min(size // BYTES_A_TOKEN, most) for size in sizes)
+        return int(min(expected, self._shared.admission.queue_limit(context.priority)))
 
     def _fault(self, windows: Windows | TextTooLong, context: RequestContext) -> InvalidInputError | None:
         """Why a single text can't be run, if it can't; its neighbours can."""

@@ -269,3 +269,14 @@ async def test_long_texts_leave_a_thread_for_the_others(monkeypatch):
         go.set()
         for found in await asyncio.gather(*long):
             assert not isinstance(found[0], RolecallError)
+
+
+async def test_a_text_to_be_truncated_is_not_refused_for_what_is_cut_off(monkeypatch):
+    async with assembled() as it:
+        asked = []
+        backlog = it.batcher.backlog
+        monkeypatch.setattr(it.batcher, "backlog", lambda model, n, p: asked.append(n) or backlog(model, n, p))
+        for truncation, expected in ((Truncation.TRUNCATE, 64), (Truncation.CHUNK, 600)):
+            await encode(it, "x" * 3000, truncation=truncation)
+            assert asked[0] == expected
+            asked.clear()
