@@ -33,7 +33,7 @@ FINISH_REASON_STOP: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "language", "decoding", "redact", "priority", "model", "model_version", "prompt", "explain_match", "summarize_resume", "optimize_resume", "write_job_description", "suggest_titles", "extract_skills", "career_advice", "chat")
+    __slots__ = ("request_id", "language", "decoding", "redact", "priority", "model", "model_version", "truncation", "prompt", "explain_match", "summarize_resume", "optimize_resume", "write_job_description", "suggest_titles", "extract_skills", "career_advice", "chat")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     DECODING_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class GenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATION_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_MATCH_FIELD_NUMBER: _ClassVar[int]
     SUMMARIZE_RESUME_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +58,7 @@ class GenerateRequest(_message.Message):
     priority: _types_pb2.Priority
     model: str
     model_version: str
+    truncation: _types_pb2.Truncation
     prompt: FreeText
     explain_match: ExplainMatch
     summarize_resume: SummarizeResume
@@ -66,7 +68,7 @@ class GenerateRequest(_message.Message):
     extract_skills: ExtractSkills
     career_advice: CareerAdvice
     chat: Chat
-    def __init__(self, request_id: _Optional[str] = ..., language: _Optional[str] = ..., decoding: _Optional[_Union[Decoding, _Mapping]] = ..., redact: _Optional[bool] = ..., priority: _Optional[_Union[_types_pb2.Priority, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., prompt: _Optional[_Union[FreeText, _Mapping]] = ..., explain_match: _Optional[_Union[ExplainMatch, _Mapping]] = ..., summarize_resume: _Optional[_Union[SummarizeResume, _Mapping]] = ..., optimize_resume: _Optional[_Union[OptimizeResume, _Mapping]] = ..., write_job_description: _Optional[_Union[WriteJobDescription, _Mapping]] = ..., suggest_titles: _Optional[_Union[SuggestTitles, _Mapping]] = ..., extract_skills: _Optional[_Union[ExtractSkills, _Mapping]] = ..., career_advice: _Optional[_Union[CareerAdvice, _Mapping]] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., language: _Optional[str] = ..., decoding: _Optional[_Union[Decoding, _Mapping]] = ..., redact: _Optional[bool] = ..., priority: _Optional[_Union[_types_pb2.Priority, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., truncation: _Optional[_Union[_types_pb2.Truncation, str]] = ..., prompt: _Optional[_Union[FreeText, _Mapping]] = ..., explain_match: _Optional[_Union[ExplainMatch, _Mapping]] = ..., summarize_resume: _Optional[_Union[SummarizeResume, _Mapping]] = ..., optimize_resume: _Optional[_Union[OptimizeResume, _Mapping]] = ..., write_job_description: _Optional[_Union[WriteJobDescription, _Mapping]] = ..., suggest_titles: _Optional[_Union[SuggestTitles, _Mapping]] = ..., extract_skills: _Optional[_Union[ExtractSkills, _Mapping]] = ..., career_advice: _Optional[_Union[CareerAdvice, _Mapping]] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ...) -> None: ...
 
 class FreeText(_message.Message):
     __slots__ = ("text",)
@@ -203,23 +205,25 @@ class GenerateUsage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., truncated_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
-    __slots__ = ("request_id", "candidates", "grounding", "usage", "model", "timing")
+    __slots__ = ("request_id", "candidates", "grounding", "usage", "model", "timing", "seed")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     GROUNDING_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     grounding: Grounding
     usage: GenerateUsage
     model: _types_pb2.ModelStamp
     timing: _types_pb2.Timing
-    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., grounding: _Optional[_Union[Grounding, _Mapping]] = ..., usage: _Optional[_Union[GenerateUsage, _Mapping]] = ..., model: _Optional[_Union[_types_pb2.ModelStamp, _Mapping]] = ..., timing: _Optional[_Union[_types_pb2.Timing, _Mapping]] = ...) -> None: ...
+    seed: int
+    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., grounding: _Optional[_Union[Grounding, _Mapping]] = ..., usage: _Optional[_Union[GenerateUsage, _Mapping]] = ..., model: _Optional[_Union[_types_pb2.ModelStamp, _Mapping]] = ..., timing: _Optional[_Union[_types_pb2.Timing, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class GenerateStreamRequest(_message.Message):
-    __slots__ = ("request_id", "language", "decoding", "redact", "priority", "model", "model_version", "prompt", "explain_match", "summarize_resume", "optimize_resume", "write_job_description", "suggest_titles", "extract_skills", "career_advice", "chat")
+    __slots__ = ("request_id", "language", "decoding", "redact", "priority", "model", "model_version", "truncation", "prompt", "explain_match", "summarize_resume", "optimize_resume", "write_job_description", "suggest_titles", "extract_skills", "career_advice", "chat")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     DECODING_FIELD_NUMBER: _ClassVar[int]
@@ -227,6 +231,7 @@ class GenerateStreamRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATION_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_MATCH_FIELD_NUMBER: _ClassVar[int]
     SUMMARIZE_RESUME_FIELD_NUMBER: _ClassVar[int]
@@ -243,6 +248,7 @@ class GenerateStreamRequest(_message.Message):
     priority: _types_pb2.Priority
     model: str
     model_version: str
+    truncation: _types_pb2.Truncation
     prompt: FreeText
     explain_match: ExplainMatch
     summarize_resume: SummarizeResume
@@ -252,10 +258,10 @@ class GenerateStreamRequest(_message.Message):
     extract_skills: ExtractSkills
     career_advice: CareerAdvice
     chat: Chat
-    def __init__(self, request_id: _Optional[str] = ..., language: _Optional[str] = ..., decoding: _Optional[_Union[Decoding, _Mapping]] = ..., redact: _Optional[bool] = ..., priority: _Optional[_Union[_types_pb2.Priority, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., prompt: _Optional[_Union[FreeText, _Mapping]] = ..., explain_match: _Optional[_Union[ExplainMatch, _Mapping]] = ..., summarize_resume: _Optional[_Union[SummarizeResume, _Mapping]] = ..., optimize_resume: _Optional[_Union[OptimizeResume, _Mapping]] = ..., write_job_description: _Optional[_Union[WriteJobDescription, _Mapping]] = ..., suggest_titles: _Optional[_Union[SuggestTitles, _Mapping]] = ..., extract_skills: _Optional[_Union[ExtractSkills, _Mapping]] = ..., career_advice: _Optional[_Union[CareerAdvice, _Mapping]] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., language: _Optional[str] = ..., decoding: _Optional[_Union[Decoding, _Mapping]] = ..., redact: _Optional[bool] = ..., priority: _Optional[_Union[_types_pb2.Priority, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., truncation: _Optional[_Union[_types_pb2.Truncation, str]] = ..., prompt: _Optional[_Union[FreeText, _Mapping]] = ..., explain_match: _Optional[_Union[ExplainMatch, _Mapping]] = ..., summarize_resume: _Optional[_Union[SummarizeResume, _Mapping]] = ..., optimize_resume: _Optional[_Union[OptimizeResume, _Mapping]] = ..., write_job_description: _Optional[_Union[WriteJobDescription, _Mapping]] = ..., suggest_titles: _Optional[_Union[SuggestTitles, _Mapping]] = ..., extract_skills: _Optional[_Union[ExtractSkills, _Mapping]] = ..., career_advice: _Optional[_Union[CareerAdvice, _Mapping]] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ...) -> None: ...
 
 class GenerateStreamResponse(_message.Message):
-    __slots__ = ("request_id", "delta", "finish_reason", "grounding", "usage", "model", "timing")
+    __slots__ = ("request_id", "delta", "finish_reason", "grounding", "usage", "model", "timing", "seed", "score")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +269,8 @@ class GenerateStreamResponse(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     delta: str
     finish_reason: FinishReason
@@ -270,4 +278,6 @@ class GenerateStreamResponse(_message.Message):
     usage: GenerateUsage
     model: _types_pb2.ModelStamp
     timing: _types_pb2.Timing
-    def __init__(self, request_id: _Optional[str] = ..., delta: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., grounding: _Optional[_Union[Grounding, _Mapping]] = ..., usage: _Optional[_Union[GenerateUsage, _Mapping]] = ..., model: _Optional[_Union[_types_pb2.ModelStamp, _Mapping]] = ..., timing: _Optional[_Union[_types_pb2.Timing, _Mapping]] = ...) -> None: ...
+    seed: int
+    score: float
+    def __init__(self, request_id: _Optional[str] = ..., delta: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., grounding: _Optional[_Union[Grounding, _Mapping]] = ..., usage: _Optional[_Union[GenerateUsage, _Mapping]] = ..., model: _Optional[_Union[_types_pb2.ModelStamp, _Mapping]] = ..., timing: _Optional[_Union[_types_pb2.Timing, _Mapping]] = ..., seed: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...

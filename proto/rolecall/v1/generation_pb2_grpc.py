@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GenerationServiceStub:
-    """Writes the texts around a match.
+    """Writes the texts around a match. NOT_SERVING in the health service while no generator is loaded.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class GenerationServiceStub:
 
 
 class GenerationServiceServicer:
-    """Writes the texts around a match.
+    """Writes the texts around a match. NOT_SERVING in the health service while no generator is loaded.
     """
 
     def Generate(self, request, context):
@@ -58,7 +58,8 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GenerateStream(self, request, context):
-        """Deltas of the text, then one last message with what Generate would have said around it.
+        """Deltas of the text, then one last message with what Generate would have said around it. A client that cancels
+        stops the work. Where it reads more slowly than the text grows, fewer and longer deltas come.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +87,7 @@ def add_GenerationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GenerationService:
-    """Writes the texts around a match.
+    """Writes the texts around a match. NOT_SERVING in the health service while no generator is loaded.
     """
 
     @staticmethod

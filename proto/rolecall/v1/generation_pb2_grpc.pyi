@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GenerationServiceStub:
-    """Writes the texts around a match."""
+    """Writes the texts around a match. NOT_SERVING in the health service while no generator is loaded."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,19 +35,23 @@ class GenerationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
     Generate: _grpc.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]
     GenerateStream: _grpc.UnaryStreamMultiCallable[_generation_pb2.GenerateStreamRequest, _generation_pb2.GenerateStreamResponse]
-    """Deltas of the text, then one last message with what Generate would have said around it."""
+    """Deltas of the text, then one last message with what Generate would have said around it. A client that cancels
+    stops the work. Where it reads more slowly than the text grows, fewer and longer deltas come.
+    """
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
-    """Writes the texts around a match."""
+    """Writes the texts around a match. NOT_SERVING in the health service while no generator is loaded."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]  # type: ignore[assignment]
     GenerateStream: _aio.UnaryStreamMultiCallable[_generation_pb2.GenerateStreamRequest, _generation_pb2.GenerateStreamResponse]  # type: ignore[assignment]
-    """Deltas of the text, then one last message with what Generate would have said around it."""
+    """Deltas of the text, then one last message with what Generate would have said around it. A client that cancels
+    stops the work. Where it reads more slowly than the text grows, fewer and longer deltas come.
+    """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Writes the texts around a match."""
+    """Writes the texts around a match. NOT_SERVING in the health service while no generator is loaded."""
 
     @_abc_1.abstractmethod
     def Generate(
@@ -62,6 +66,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_pb2.GenerateStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generation_pb2.GenerateStreamResponse], _abc.AsyncIterator[_generation_pb2.GenerateStreamResponse]]:
-        """Deltas of the text, then one last message with what Generate would have said around it."""
+        """Deltas of the text, then one last message with what Generate would have said around it. A client that cancels
+        stops the work. Where it reads more slowly than the text grows, fewer and longer deltas come.
+        """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17rolecall/v1/model.proto\x12\x0brolecall.v1\"\x16\n\x14GetServerInfoRequest\"\x8c\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12)\n\x06limits\x18\x03 \x01(\x0b\x32\x19.rolecall.v1.ServerLimits\x12&\n\x06models\x18\x04 \x03(\x0b\x32\x16.rolecall.v1.ModelInfo\"\x88\x02\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x15\n\rmax_documents\x18\x02 \x01(\r\x12\x16\n\x0emax_text_chars\x18\x03 \x01(\r\x12\x1f\n\x17max_concurrent_requests\x18\x04 \x01(\r\x12\x1b\n\x13max_stream_inflight\x18\x05 \x01(\r\x12\x18\n\x10max_queue_tokens\x18\x06 \x01(\x04\x12\x18\n\x10max_batch_tokens\x18\x07 \x01(\x04\x12\x1a\n\x12max_batch_requests\x18\x08 \x01(\r\x12 \n\x18\x64\x65\x66\x61ult_deadline_seconds\x18\t \x01(\x01\"\xc0\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x14\n\x0cweights_hash\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x12\n\nmax_tokens\x18\x06 \x01(\r\x12\x12\n\ndimensions\x18\x07 \x01(\r\x12\x11\n\tlanguages\x18\x08 \x03(\t\x12\x36\n\x08measured\x18\t \x03(\x0b\x32$.rolecall.v1.ModelInfo.MeasuredEntry\x12&\n\x05state\x18\n \x01(\x0e\x32\x17.rolecall.v1.ModelState\x12\x0f\n\x07licence\x18\x0b \x01(\t\x1a/\n\rMeasuredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x13\n\x11ListModelsRequest\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.rolecall.v1.ModelInfo\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"9\n\x10GetModelResponse\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.rolecall.v1.ModelInfo\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\":\n\x11LoadModelResponse\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.rolecall.v1.ModelInfo\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x03\x32\x9c\x03\n\x0cModelService\x12V\n\rGetServerInfo\x12!.rolecall.v1.GetServerInfoRequest\x1a\".rolecall.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.rolecall.v1.ListModelsRequest\x1a\x1f.rolecall.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.rolecall.v1.GetModelRequest\x1a\x1d.rolecall.v1.GetModelResponse\x12J\n\tLoadModel\x12\x1d.rolecall.v1.LoadModelRequest\x1a\x1e.rolecall.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.rolecall.v1.UnloadModelRequest\x1a .rolecall.v1.UnloadModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17rolecall/v1/model.proto\x12\x0brolecall.v1\"\x16\n\x14GetServerInfoRequest\"\x8c\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12)\n\x06limits\x18\x03 \x01(\x0b\x32\x19.rolecall.v1.ServerLimits\x12&\n\x06models\x18\x04 \x03(\x0b\x32\x16.rolecall.v1.ModelInfo\"\xda\x02\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x04\x12\x15\n\rmax_documents\x18\x02 \x01(\r\x12\x16\n\x0emax_text_chars\x18\x03 \x01(\r\x12\x1f\n\x17max_concurrent_requests\x18\x04 \x01(\r\x12\x1b\n\x13max_stream_inflight\x18\x05 \x01(\r\x12\x18\n\x10max_queue_tokens\x18\x06 \x01(\x04\x12\x18\n\x10max_batch_tokens\x18\x07 \x01(\x04\x12\x1a\n\x12max_batch_requests\x18\x08 \x01(\r\x12 \n\x18\x64\x65\x66\x61ult_deadline_seconds\x18\t \x01(\x01\x12\x19\n\x11max_source_tokens\x18\n \x01(\r\x12\x16\n\x0emax_new_tokens\x18\x0b \x01(\r\x12\x1d\n\x15max_running_sequences\x18\x0c \x01(\r\"\xe8\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x14\n\x0cweights_hash\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x12\n\nmax_tokens\x18\x06 \x01(\r\x12\x12\n\ndimensions\x18\x07 \x01(\r\x12\x11\n\tlanguages\x18\x08 \x03(\t\x12\x36\n\x08measured\x18\t \x03(\x0b\x32$.rolecall.v1.ModelInfo.MeasuredEntry\x12&\n\x05state\x18\n \x01(\x0e\x32\x17.rolecall.v1.ModelState\x12\x0f\n\x07licence\x18\x0b \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x0c \x01(\t\x12\x16\n\x0emax_new_tokens\x18\r \x01(\r\x1a/\n\rMeasuredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x13\n\x11ListModelsRequest\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.rolecall.v1.ModelInfo\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"9\n\x10GetModelResponse\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.rolecall.v1.ModelInfo\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\":\n\x11LoadModelResponse\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.rolecall.v1.ModelInfo\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse*v\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x03\x32\x9c\x03\n\x0cModelService\x12V\n\rGetServerInfo\x12!.rolecall.v1.GetServerInfoRequest\x1a\".rolecall.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.rolecall.v1.ListModelsRequest\x1a\x1f.rolecall.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.rolecall.v1.GetModelRequest\x1a\x1d.rolecall.v1.GetModelResponse\x12J\n\tLoadModel\x12\x1d.rolecall.v1.LoadModelRequest\x1a\x1e.rolecall.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.rolecall.v1.UnloadModelRequest\x1a .rolecall.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,34 +33,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELINFO_MEASUREDENTRY']._loaded_options = None
   _globals['_MODELINFO_MEASUREDENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATE']._serialized_start=1176
-  _globals['_MODELSTATE']._serialized_end=1294
+  _globals['_MODELSTATE']._serialized_start=1298
+  _globals['_MODELSTATE']._serialized_end=1416
   _globals['_GETSERVERINFOREQUEST']._serialized_start=40
   _globals['_GETSERVERINFOREQUEST']._serialized_end=62
   _globals['_GETSERVERINFORESPONSE']._serialized_start=65
   _globals['_GETSERVERINFORESPONSE']._serialized_end=205
   _globals['_SERVERLIMITS']._serialized_start=208
-  _globals['_SERVERLIMITS']._serialized_end=472
-  _globals['_MODELINFO']._serialized_start=475
-  _globals['_MODELINFO']._serialized_end=795
-  _globals['_MODELINFO_MEASUREDENTRY']._serialized_start=748
-  _globals['_MODELINFO_MEASUREDENTRY']._serialized_end=795
-  _globals['_LISTMODELSREQUEST']._serialized_start=797
-  _globals['_LISTMODELSREQUEST']._serialized_end=816
-  _globals['_LISTMODELSRESPONSE']._serialized_start=818
-  _globals['_LISTMODELSRESPONSE']._serialized_end=878
-  _globals['_GETMODELREQUEST']._serialized_start=880
-  _globals['_GETMODELREQUEST']._serialized_end=928
-  _globals['_GETMODELRESPONSE']._serialized_start=930
-  _globals['_GETMODELRESPONSE']._serialized_end=987
-  _globals['_LOADMODELREQUEST']._serialized_start=989
-  _globals['_LOADMODELREQUEST']._serialized_end=1038
-  _globals['_LOADMODELRESPONSE']._serialized_start=1040
-  _globals['_LOADMODELRESPONSE']._serialized_end=1098
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1100
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1151
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1153
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=1174
-  _globals['_MODELSERVICE']._serialized_start=1297
-  _globals['_MODELSERVICE']._serialized_end=1709
+  _globals['_SERVERLIMITS']._serialized_end=554
+  _globals['_MODELINFO']._serialized_start=557
+  _globals['_MODELINFO']._serialized_end=917
+  _globals['_MODELINFO_MEASUREDENTRY']._serialized_start=870
+  _globals['_MODELINFO_MEASUREDENTRY']._serialized_end=917
+  _globals['_LISTMODELSREQUEST']._serialized_start=919
+  _globals['_LISTMODELSREQUEST']._serialized_end=938
+  _globals['_LISTMODELSRESPONSE']._serialized_start=940
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1000
+  _globals['_GETMODELREQUEST']._serialized_start=1002
+  _globals['_GETMODELREQUEST']._serialized_end=1050
+  _globals['_GETMODELRESPONSE']._serialized_start=1052
+  _globals['_GETMODELRESPONSE']._serialized_end=1109
+  _globals['_LOADMODELREQUEST']._serialized_start=1111
+  _globals['_LOADMODELREQUEST']._serialized_end=1160
+  _globals['_LOADMODELRESPONSE']._serialized_start=1162
+  _globals['_LOADMODELRESPONSE']._serialized_end=1220
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1222
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1273
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1275
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1296
+  _globals['_MODELSERVICE']._serialized_start=1419
+  _globals['_MODELSERVICE']._serialized_end=1831
 # @@protoc_insertion_point(module_scope)

@@ -35,7 +35,7 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., limits: _Optional[_Union[ServerLimits, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_documents", "max_text_chars", "max_concurrent_requests", "max_stream_inflight", "max_queue_tokens", "max_batch_tokens", "max_batch_requests", "default_deadline_seconds")
+    __slots__ = ("max_message_bytes", "max_documents", "max_text_chars", "max_concurrent_requests", "max_stream_inflight", "max_queue_tokens", "max_batch_tokens", "max_batch_requests", "default_deadline_seconds", "max_source_tokens", "max_new_tokens", "max_running_sequences")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     MAX_TEXT_CHARS_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,9 @@ class ServerLimits(_message.Message):
     MAX_BATCH_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SOURCE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RUNNING_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_documents: int
     max_text_chars: int
@@ -54,10 +57,13 @@ class ServerLimits(_message.Message):
     max_batch_tokens: int
     max_batch_requests: int
     default_deadline_seconds: float
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_documents: _Optional[int] = ..., max_text_chars: _Optional[int] = ..., max_concurrent_requests: _Optional[int] = ..., max_stream_inflight: _Optional[int] = ..., max_queue_tokens: _Optional[int] = ..., max_batch_tokens: _Optional[int] = ..., max_batch_requests: _Optional[int] = ..., default_deadline_seconds: _Optional[float] = ...) -> None: ...
+    max_source_tokens: int
+    max_new_tokens: int
+    max_running_sequences: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_documents: _Optional[int] = ..., max_text_chars: _Optional[int] = ..., max_concurrent_requests: _Optional[int] = ..., max_stream_inflight: _Optional[int] = ..., max_queue_tokens: _Optional[int] = ..., max_batch_tokens: _Optional[int] = ..., max_batch_requests: _Optional[int] = ..., default_deadline_seconds: _Optional[float] = ..., max_source_tokens: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., max_running_sequences: _Optional[int] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "version", "precision", "weights_hash", "source", "max_tokens", "dimensions", "languages", "measured", "state", "licence")
+    __slots__ = ("name", "version", "precision", "weights_hash", "source", "max_tokens", "dimensions", "languages", "measured", "state", "licence", "family", "max_new_tokens")
     class MeasuredEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +82,8 @@ class ModelInfo(_message.Message):
     MEASURED_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     LICENCE_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     precision: str
@@ -87,7 +95,9 @@ class ModelInfo(_message.Message):
     measured: _containers.ScalarMap[str, float]
     state: ModelState
     licence: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., precision: _Optional[str] = ..., weights_hash: _Optional[str] = ..., source: _Optional[str] = ..., max_tokens: _Optional[int] = ..., dimensions: _Optional[int] = ..., languages: _Optional[_Iterable[str]] = ..., measured: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[ModelState, str]] = ..., licence: _Optional[str] = ...) -> None: ...
+    family: str
+    max_new_tokens: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., precision: _Optional[str] = ..., weights_hash: _Optional[str] = ..., source: _Optional[str] = ..., max_tokens: _Optional[int] = ..., dimensions: _Optional[int] = ..., languages: _Optional[_Iterable[str]] = ..., measured: _Optional[_Mapping[str, float]] = ..., state: _Optional[_Union[ModelState, str]] = ..., licence: _Optional[str] = ..., family: _Optional[str] = ..., max_new_tokens: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
