@@ -12,11 +12,31 @@ from rolecall_server.types import ModelInfo, ModelKey
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
+ENCODER = "encoder"
+"""The family of every model that is no generator."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorShape:
+    """What the manifest of a generator says beside what every manifest says; all counts are positive.
+
+    max_source_tokens: end-of-sequence token included. prompt_style: how its tasks are put into words.
+    """
+
+    max_source_tokens: int
+    max_new_tokens: int
+    eos_token_id: int
+    decoder_start_token_id: int
+    layers: int
+    heads: int
+    head_size: int
+    vocabulary_size: int
+    prompt_style: str
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One version folder: where its files are and what its manifest says."""
+    """One version folder: where its files are and what its manifest says. generator: None for an encoder."""
 
     info: ModelInfo
     folder: Path
@@ -24,10 +44,25 @@ class Artifact:
     pad_token_id: int
     prefixes: Mapping[str, str]
     files: Mapping[str, str]
+    generator: GeneratorShape | None = None
 
     @property
     def graph(self) -> Path:
+        """Of an encoder."""
         return self.folder / "model.onnx"
+
+    @property
+    def encoder_graph(self) -> Path:
+        """Of a generator, and so are the next two; the three share their weights."""
+        return self.folder / "encoder.onnx"
+
+    @property
+    def prefill_graph(self) -> Path:
+        return self.folder / "prefill.onnx"
+
+    @property
+    def step_graph(self) -> Path:
+        return self.folder / "step.onnx"
 
     @property
     def tokenizer(self) -> Path:
@@ -113,6 +148,10 @@ def _folders(parent: Path) -> list[str]:
 def _artifact(key: ModelKey, folder: Path, raw: Mapping[str, Any]) -> Artifact:
     if raw["format"] != MANIFEST_FORMAT:
         raise EngineError(f"model {key}: manifest format {raw['format']} is not {MANIFEST_FORMAT}")
+    generator = _generator(raw["generator"]) if "generator" in raw else None
+    family = str(raw.get("family", ENCODER))
+    if (family == ENCODER) != (generator is None):
+        raise EngineError(f"model {key}: a manifest of family {family!r} does not go with what else it says")
     info = ModelInfo(
         key=key,
         precision=str(raw["preset"]),
@@ -123,6 +162,8 @@ def _artifact(key: ModelKey, folder: Path, raw: Mapping[str, Any]) -> Artifact:
         dimensions=int(raw["dimensions"]),
         languages=tuple(raw.get("languages", ())),
         measured={name: float(value) for name, value in raw.get("measured", {}).items()},
+        family=family,
+        max_new_tokens=0 if generator is None else generator.max_new_tokens,
     )
     return Artifact(
         info=info,
@@ -131,4 +172,24 @@ def _artifact(key: ModelKey, folder: Path, raw: Mapping[str, Any]) -> Artifact:
         pad_token_id=int(raw["pad_token_id"]),
         prefixes={str(kind): str(prefix) for kind, prefix in raw["prefixes"].items()},
         files={str(name): str(entry["sha256"]) for name, entry in raw["files"].items()},
+        generator=generator,
     )
+
+
+def _generator(raw: Mapping[str, Any]) -> GeneratorShape:
+    """ValueError where a count is none."""
+    shape = GeneratorShape(
+        max_source_tokens=int(raw["max_source_tokens"]),
+        max_new_tokens=int(raw["max_new_tokens"]),
+        eos_token_id=int(raw["eos_token_id"]),
+        decoder_start_token_id=int(raw["decoder_start_token_id"]),
+        layers=int(raw["layers"]),
+        heads=int(raw["heads"]),
+        head_size=int(raw["head_size"]),
+        vocabulary_size=int(raw["vocabulary_size"]),
+        prompt_style=str(raw["prompt_style"]),
+    )
+    counts = (shape.max_source_tokens, shape.max_new_tokens, shape.layers, shape.heads, shape.head_size)
+    if min(*counts, shape.vocabulary_size) < 1:
+        raise ValueError("a count is not positive")
+    return shape

@@ -56,7 +56,11 @@ class ModelKey:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What the manifest of a model version says of it."""
+    """What the manifest of a model version says of it.
+
+    family: `encoder`, or that of a generator, such as `t5`. max_tokens: of a window, or of a generator's source.
+    max_new_tokens: of a generator's output; 0 for an encoder.
+    """
 
     key: ModelKey
     precision: str
@@ -67,6 +71,13 @@ class ModelInfo:
     dimensions: int
     languages: tuple[str, ...] = ()
     measured: Mapping[str, float] = field(default_factory=dict)
+    family: str = "encoder"
+    max_new_tokens: int = 0
+
+    @property
+    def generates(self) -> bool:
+        """Whether it is a generator."""
+        return self.max_new_tokens > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,3 +145,54 @@ def test_a_name_that_is_no_folder_has_no_versions(root, name):
     assert repository.versions_of(name) == []
     assert not repository.has(name, "1")
     assert not repository.has(name)
+
+
+GENERATOR = {
+    "max_source_tokens": 512,
+    "max_new_tokens": 200,
+    "eos_token_id": 1,
+    "decoder_start_token_id": 0,
+    "layers": 6,
+    "heads": 8,
+    "head_size": 64,
+    "vocabulary_size": 32128,
+    "prompt_style": "plain",
+}
+
+
+def test_a_generator_is_read_with_what_it_alone_has(root):
+    replace(root, family="t5", generator=GENERATOR, pooling="", prefixes={})
+    artifact = ModelRepository(root).artifact(KEY)
+
+    assert (artifact.info.family, artifact.info.max_new_tokens, artifact.info.generates) == ("t5", 200, True)
+    assert artifact.generator is not None
+    assert {name: getattr(artifact.generator, name) for name in GENERATOR} == GENERATOR
+    graphs = (artifact.encoder_graph, artifact.prefill_graph, artifact.step_graph)
+    assert [path.name for path in graphs] == ["encoder.onnx", "prefill.onnx", "step.onnx"]
+    assert {path.parent for path in graphs} == {root / "encoder" / "1"}
+
+
+def test_an_encoder_is_no_generator(root):
+    artifact = ModelRepository(root).artifact(KEY)
+
+    assert (artifact.generator, artifact.info.family, artifact.info.generates) == (None, "encoder", False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"family": "t5"},
+        {"generator": GENERATOR},
+        {"family": "t5", "generator": None},
+        {"family": "t5", "generator": {}},
+        {"family": "t5", "generator": {**GENERATOR, "max_new_tokens": 0}},
+        {"family": "t5", "generator": {**GENERATOR, "layers": -1}},
+        {"family": "t5", "generator": {**GENERATOR, "eos_token_id": None}},
+    ],
+    ids=str,
+)
+def test_half_a_generator_is_an_error_that_names_the_version(root, fields):
+    replace(root, **fields)
+
+    with pytest.raises(EngineError, match="encoder/1"):
+        ModelRepository(root).info(KEY)
