@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from rolecall_server.types import BatchReport, ModelInfo, Priority
+from rolecall_server.types import BatchReport, GenerationReport, ModelInfo, Priority
 
 
 @dataclass
@@ -18,6 +18,8 @@ class ListObserver:
     evicted: int = 0
     scores: list[float] = field(default_factory=list)
     nonfinite: int = 0
+    generation: list[GenerationReport] = field(default_factory=list)
+    running: int = 0
     models: list[tuple[str, bool]] = field(default_factory=list)
 
     def on_queue(self, model: str, priority: Priority, *, size: int, tokens: int) -> None:
@@ -46,6 +48,12 @@ class ListObserver:
 
     def on_nonfinite(self, count: int) -> None:
         self.nonfinite += count
+
+    def on_generation(self, report: GenerationReport) -> None:
+        self.generation.append(report)
+
+    def on_running(self, change: int) -> None:
+        self.running += change
 
     def on_model(self, info: ModelInfo, *, provider: str, fallback_nodes: int, loaded: bool) -> None:
         self.models.append((str(info.key), loaded))

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     backend: Literal["embedded", "fake", "triton"] = Field("embedded", description="what runs the models")
     model_repository: Path = Field(Path("model_repository"), description="folder of models, as the export writes it")
     model_version: str = Field("", description="version of the encoder to load; the newest where empty")
+    generator_version: str = Field("", description="version of the generator to load; the newest where empty")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(50051, description="gRPC port; 0 takes a free one")
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9464, description="Prometheus port; 0 takes a free one")
@@ -57,6 +58,19 @@ class Settings(BaseSettings):
     intra_op_threads: Annotated[int, Field(ge=0)] = Field(0, description="threads of one batch; 0: chosen by cores")
     providers: str = Field("auto", description="execution providers by preference, for example CUDA,CPU")
     gpu_memory_limit_mb: Annotated[int, Field(ge=0)] = Field(0, description="of the CUDA arena; 0: no limit")
+
+    max_running_sequences: PositiveInt = Field(
+        32, description="sequences generated at a time; a beam search takes num_beams of them"
+    )
+    generation_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="threads that generate, each its own batch; 0: one a core"
+    )
+    generation_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
+        5, description="how far the threads that generate stand back behind matching"
+    )
+    generation_prefill_tokens: PositiveInt = Field(
+        512, description="padded source tokens read between two steps of running generations"
+    )
 
     exit_timeout_secs: Annotated[float, Field(gt=0)] = Field(30.0, description="for accepted requests after SIGTERM")
     drain_delay_secs: Annotated[float, Field(ge=0)] = Field(

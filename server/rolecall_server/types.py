@@ -134,6 +134,34 @@ class BatchReport:
     queue_seconds: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a request of some tokens would find: all tokens queued, the seconds until it would be done by the average
+    rate, and those that its last batch may run on the top of it."""
+
+    queued_tokens: int
+    wait_seconds: float
+    batch_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationReport:
+    """What a generator did in one or a few decoder steps. Times in seconds.
+
+    tokens: new ones of all rows. queue_seconds: waits of the requests that joined. first_token_seconds: of those that
+    gave their first token, since they arrived. inter_token_seconds: for each running request and step, the time since
+    the step before. drafted, accepted: tokens proposed from the sources, and those of them that held.
+    """
+
+    model: ModelKey
+    tokens: int
+    queue_seconds: tuple[float, ...]
+    first_token_seconds: tuple[float, ...]
+    inter_token_seconds: tuple[float, ...]
+    drafted: int
+    accepted: int
+
+
 class Observer(Protocol):
     """Hears what components do; implemented with a metrics library at the edge, with a list in tests."""
 
@@ -157,5 +185,10 @@ class Observer(Protocol):
     def on_scores(self, scores: NDArray[np.float32]) -> None: ...
 
     def on_nonfinite(self, count: int) -> None: ...
+
+    def on_generation(self, report: GenerationReport) -> None: ...
+
+    def on_running(self, change: int) -> None:
+        """So many rows more, or fewer, take part in decoder steps."""
 
     def on_model(self, info: ModelInfo, *, provider: str, fallback_nodes: int, loaded: bool) -> None: ...

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rolecall_server.batching.scheduler import Backlog
 from rolecall_server.errors import DeadlineError, InvalidInputError, OverloadedError, UnavailableError
-from rolecall_server.types import Observer, Priority
+from rolecall_server.types import Backlog, Observer, Priority
 
 BULK_QUEUE_SHARE = 0.75
 """Bulk work fills at most this part of the queue, so that there is always room for interactive requests."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from rolecall_server.batching.jobs import Job, TextListener
 from rolecall_server.batching.queue import BatchLimits
 from rolecall_server.batching.runner import BatchRunner
-from rolecall_server.batching.scheduler import Backlog, Batch, Scheduler
+from rolecall_server.batching.scheduler import Batch, Scheduler
 from rolecall_server.engine.base import Engine
 from rolecall_server.errors import DeadlineError, UnavailableError
-from rolecall_server.types import ModelKey, Observer, Priority, RequestContext, TokenIds
+from rolecall_server.types import Backlog, ModelKey, Observer, Priority, RequestContext, TokenIds
 
 log = logging.getLogger(__name__)
 

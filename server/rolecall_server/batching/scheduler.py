@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rolecall_server.batching.cost import Cost
 from rolecall_server.batching.queue import BatchLimits, BatchQueue, Gathered, QueuedSequence
-from rolecall_server.types import BatchTrigger, ModelKey, Priority, TokenIds
+from rolecall_server.types import Backlog, BatchTrigger, ModelKey, Priority, TokenIds
 
 BULK_SHARE = 4
 """While bulk work waits, at least every fourth batch is led by it; otherwise interactive work always goes first."""
@@ -26,16 +26,6 @@ class Batch:
     sequences: tuple[QueuedSequence, ...]
     padded_tokens: int
     trigger: BatchTrigger
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What a request of some tokens would find: all tokens queued, the seconds until it would be done by the average
-    rate, and those that its last batch may run on the top of it."""
-
-    queued_tokens: int
-    wait_seconds: float
-    batch_seconds: float = 0.0
 
 
 @dataclass(slots=True)

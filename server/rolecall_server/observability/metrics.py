@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from rolecall_server.types import BatchReport, ModelInfo, Priority
+from rolecall_server.types import BatchReport, GenerationReport, ModelInfo, Priority
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -50,6 +50,13 @@ class Metrics:
         self._cache_evictions = counter("cache_evictions_total", "Embeddings dropped for room")
         self._scores = histogram("score", "Cosine scores given, to watch for drift", SCORES)
         self._nonfinite = counter("nonfinite_outputs_total", "Embeddings that were not finite")
+        self._generated = counter("generated_tokens_total", "Tokens generated")
+        self._first_token = histogram("time_to_first_token_seconds", "From a generation's arrival on", SECONDS)
+        self._inter_token = histogram("inter_token_seconds", "Between two decoder steps of a generation", SECONDS)
+        self._running = gauge("running_sequences", "Sequences being generated")
+        self._drafts = counter(
+            "draft_tokens_total", "Tokens drafted from the source, by what became of them", ("outcome",)
+        )
         self._model_info = gauge("model_info", "Model versions loaded", ("name", "version", "precision", "provider"))
         self._fallback = gauge(
             "provider_fallback_nodes", "Graph nodes another provider had to take", ("name", "version", "provider")
@@ -105,6 +112,22 @@ class Metrics:
 
     def on_nonfinite(self, count: int) -> None:
         self._nonfinite.inc(count)
+
+    def on_generation(self, report: GenerationReport) -> None:
+        self._generated.inc(report.tokens)
+        self._drafts.labels("accepted").inc(report.accepted)
+        self._drafts.labels("rejected").inc(report.drafted - report.accepted)
+        waits = self._queue_seconds.labels(report.model.name)
+        for times, histogram in (
+            (report.queue_seconds, waits),
+            (report.first_token_seconds, self._first_token),
+            (report.inter_token_seconds, self._inter_token),
+        ):
+            for seconds in times:
+                histogram.observe(seconds)
+
+    def on_running(self, change: int) -> None:
+        self._running.inc(change)
 
     def on_model(self, info: ModelInfo, *, provider: str, fallback_nodes: int, loaded: bool) -> None:
         name, version = info.key.name, info.key.version

@@ -4,9 +4,8 @@ import math
 
 import pytest
 from rolecall_server.batching.admission import Admission, AdmissionLimits
-from rolecall_server.batching.scheduler import Backlog
 from rolecall_server.errors import DeadlineError, InvalidInputError, OverloadedError, UnavailableError
-from rolecall_server.types import Priority
+from rolecall_server.types import Backlog, Priority
 
 from tests.observers import ListObserver
 

@@ -7,7 +7,6 @@ import threading
 
 import numpy as np
 import pytest
-from rolecall_server.batching.scheduler import Backlog
 from rolecall_server.engine.fake import fake_embedding
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 from rolecall_server.errors import (
@@ -21,7 +20,7 @@ from rolecall_server.errors import (
 from rolecall_server.tasks import tokenization
 from rolecall_server.tasks.encoder import Encoded
 from rolecall_server.tasks.tokenization import Text
-from rolecall_server.types import Priority, RequestContext, TextKind, Timing, TokenUsage, Truncation
+from rolecall_server.types import Backlog, Priority, RequestContext, TextKind, Timing, TokenUsage, Truncation
 
 from tests.unit.tasks.pieces import CONTEXT, assembled, make_encoder, settled
 
