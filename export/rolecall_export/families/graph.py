@@ -14,7 +14,7 @@ from rolecall_export.weights import Array
 OPSET = 20
 MICROSOFT = "com.microsoft"
 """ONNX Runtime's own operators."""
-_IR_VERSION = 9  # what opset 20 needs; runtimes refuse files that are newer than they are
+_IR_VERSIONS = {20: 9, 24: 11}  # what each opset needs; runtimes refuse files that are newer than they are
 
 
 class GraphBuilder:
@@ -75,13 +75,18 @@ class GraphBuilder:
         return helper.make_graph(self._nodes, name, inputs, outputs, list(self._constants.values()))
 
     def model(
-        self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+        self,
+        name: str,
+        inputs: Sequence[onnx.ValueInfoProto],
+        outputs: Sequence[onnx.ValueInfoProto],
+        *,
+        opset: int = OPSET,
     ) -> onnx.ModelProto:
         """Everything collected so far as a model."""
         return helper.make_model(
             self.collected(name, inputs, outputs),
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
-            ir_version=_IR_VERSION,
+            opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)],
+            ir_version=_IR_VERSIONS[opset],
             producer_name="rolecall",
         )
 

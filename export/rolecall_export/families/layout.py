@@ -79,6 +79,8 @@ class PackedTokens:
         starts = graph.op("Sub", ends, lengths, name="starts_flat")
         self._starts = graph.op("Unsqueeze", starts, graph.integers(1), name="starts")
         self._ends = graph.op("Unsqueeze", ends, graph.integers(1), name="ends")
+        self.lengths = lengths
+        """int64 [texts]: the tokens of each"""
         self._texts = graph.op("Size", lengths, name="texts")
         width = graph.op("Squeeze", graph.op("Shape", input_ids, start=1, end=2), name="sequence_length")
         columns = graph.op("Range", graph.integer(0), width, graph.integer(1), name="columns")

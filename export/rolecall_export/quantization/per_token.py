@@ -25,10 +25,14 @@ class TokenRounding:
     def __init__(self) -> None:
         self._zero_points: dict[int, str] = {}
 
-    def round(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False) -> Activation:
-        """Quantize float32 [1, tokens, width]."""
+    def round(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False, positive: bool = False) -> Activation:
+        """Quantize float32 [1, tokens, width]. positive: it has no values below zero."""
         largest = graph.op("ReduceMax", x, graph.integers(-1), keepdims=1, name="largest")
-        if after_gelu:
+        if positive:
+            zero = 0
+            step = graph.op("Mul", largest, graph.number(1 / 255), name="step")
+            scale = graph.op("Max", step, graph.number(_LEAST_PEAK), name="scale")
+        elif after_gelu:
             zero = _GELU_ZERO
             step = graph.op("Mul", largest, graph.number(1 / (255 - zero)), name="step")
             scale = graph.op("Max", step, graph.number(_GELU_LEAST / zero), name="scale")
@@ -78,10 +82,15 @@ class PerTokenInt8:
 def int8_product(graph: GraphBuilder, x: Activation, *, matrix: Array, name: str) -> str:
     """x @ matrix, [in, out], float32."""
     values, scales = symmetric(matrix)
+    return int8_times(graph, x, values=graph.constant(f"{name}.int8", values), scales=scales, name=name)
+
+
+def int8_times(graph: GraphBuilder, x: Activation, *, values: str, scales: Array, name: str) -> str:
+    """x @ (values * scales), where `values` names int8 [in, out] and `scales` are float32 [out]; float32."""
     y = graph.op(
         "MatMulIntegerToFloat",
         x.value,
-        graph.constant(f"{name}.int8", values),
+        values,
         graph.number(1.0),
         graph.constant(f"{name}.scales", scales),
         x.zero_point,

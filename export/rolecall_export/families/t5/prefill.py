@@ -1,0 +1,48 @@
+"""The prefill graph: hidden states of the encoder to the keys and values of cross-attention, once for each source."""
+
+from __future__ import annotations
+
+import onnx
+
+from rolecall_export.families.graph import FLOAT, INT64, GraphBuilder, tensor
+from rolecall_export.families.t5.products import Products
+from rolecall_export.t5_weights import T5Weights
+
+
+def build_prefill(weights: T5Weights, products: Products, *, opset: int) -> onnx.ModelProto:
+    """From `hidden_states` and `spans` of the encoder and `capacity`, int64 [], to `cross_key.N` and `cross_value.N`.
+
+    Those are [batch, heads, capacity, head_size], so that a caller can have them written straight into the slots of
+    new rows; places beyond a text's own are filled with its last ones, and every step masks them.
+    """
+    graph = GraphBuilder()
+    config = weights.config
+    x = graph.op("Unsqueeze", "hidden_states", graph.integers(0), name="hidden")
+    places = _places(graph)
+    ready = products.prepare(graph, x)
+    outputs = []
+    for layer in range(config.decoder_layers):
+        for part in ("key", "value"):
+            y = products.product(graph, ready, f"decoder.{layer}.cross_{part}")
+            flat = graph.op("Squeeze", y, graph.integers(0), name=f"{part}.flat")
+            rows = graph.op("Gather", flat, places, name=f"{part}.rows")
+            heads = graph.op("Reshape", rows, graph.integers(0, 0, config.heads, config.head_size), name=f"{part}.heads")
+            graph.op("Transpose", heads, perm=[0, 2, 1, 3], name=f"cross_{part}.{layer}")
+            shape = ["batch", config.heads, "capacity", config.head_size]
+            outputs.append(tensor(f"cross_{part}.{layer}", products.cache, shape))
+    inputs = [
+        tensor("hidden_states", FLOAT, ["tokens", config.hidden_size]),
+        tensor("spans", INT64, ["batch"]),
+        tensor("capacity", INT64, []),
+    ]
+    return graph.model("prefill", inputs, outputs, opset=opset)
+
+
+def _places(graph: GraphBuilder) -> str:
+    """int64 [batch, capacity]: the row of the hidden states that goes to each place of a slot."""
+    one = graph.integers(1)
+    starts = graph.op("Sub", graph.op("CumSum", "spans", graph.integer(0)), "spans", name="starts")
+    columns = graph.op("Range", graph.integer(0), "capacity", graph.integer(1), name="columns")
+    last = graph.op("Sub", graph.op("Unsqueeze", "spans", one), one, name="last")
+    within = graph.op("Min", graph.op("Unsqueeze", columns, graph.integers(0)), last, name="within")
+    return graph.op("Add", graph.op("Unsqueeze", starts, one), within, name="places")

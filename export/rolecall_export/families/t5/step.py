@@ -1,0 +1,221 @@
+"""The decoder step graph: one or more tokens of every row to what follows each of them.
+
+Caches are slots of a fixed size, [rows, heads, capacity, head_size], given as inputs and given back as outputs. Bound to
+the same memory nothing is copied: TensorScatter writes the new keys and values into their places, row by row at each
+row's own position. So rows of different age and source run together, and a row's results depend on that row alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from rolecall_export.families.graph import BOOL, FLOAT, INT64, MICROSOFT, GraphBuilder, tensor
+from rolecall_export.families.t5.bias import MASKED, decoder_table
+from rolecall_export.families.t5.blocks import Blocks
+from rolecall_export.families.t5.layout import clipped
+from rolecall_export.families.t5.products import Products
+from rolecall_export.t5_weights import T5Config, T5Weights
+
+TOP = 64
+"""Candidates of a token that come in order, with `ranked`."""
+
+
+def build_step(weights: T5Weights, products: Products, *, opset: int) -> onnx.ModelProto:
+    """Inputs: `token_ids` int64 [rows, width], `positions` int64 [rows] (of each row's first token), `source_lengths` int64
+    [rows], `ranked` bool [], and for each layer N `self_key.N`, `self_value.N` [rows, heads, capacity, head_size],
+    `cross_key.N`, `cross_value.N` [rows, heads, source_capacity, head_size].
+
+    Outputs: `best` int64 [rows, width], the lowest id of the greatest logit; with `ranked`, `top_ids` int64 and
+    `top_logits` float32 [rows, width, K], `log_sum_exp` float32 [rows, width] (empty otherwise); `logits` float32
+    [rows, width, vocabulary], which costs nothing where nobody fetches it; and the caches, `present_self_key.N`...
+    """
+    graph = GraphBuilder()
+    step = _Step(graph, weights, products)
+    x = graph.op("Reshape", products.rows(graph, "token_ids"), graph.integers(1, -1, weights.config.hidden_size))
+    for layer in range(weights.config.decoder_layers):
+        x = step.layer(x, layer)
+    _head(step.blocks, x)
+    return graph.model("step", _inputs(weights.config, products.cache), _outputs(weights.config, products.cache), opset=opset)
+
+
+class _Step:
+    """The parts of the graph that all layers share, and the layers."""
+
+    def __init__(self, graph: GraphBuilder, weights: T5Weights, products: Products) -> None:
+        self.graph = graph
+        self.products = products
+        self.blocks = Blocks(graph, weights, products)
+        self._config = weights.config
+        self._bias = ""
+        width = graph.op("Shape", "token_ids", start=1, end=2, name="width")
+        self._columns = graph.op(
+            "Range", graph.integer(0), graph.op("Squeeze", width), graph.integer(1), name="columns"
+        )
+        self._by_row = graph.op("Concat", graph.op("Shape", "token_ids", name="shape"), graph.integers(-1), axis=0)
+        heads = graph.integers(self._config.heads, self._config.head_size)
+        self._by_head = graph.op("Concat", graph.op("Shape", "token_ids", name="shape"), heads, axis=0, name="by_head")
+        self._rows_seen = self._distances()
+        self._unseen_source = self._source_mask(width)
+
+    def layer(self, x: str, layer: int) -> str:
+        x = self.blocks.add(x, self._self_attention(x, layer))
+        x = self.blocks.add(x, self._cross_attention(x, layer))
+        return self.blocks.feed_forward(x, f"decoder.{layer}")
+
+    def _self_attention(self, x: str, layer: int) -> str:
+        graph, prefix = self.graph, f"decoder.{layer}"
+        ready = self.products.prepare(graph, self.blocks.norm(x, f"{prefix}.attention_norm"))
+        joined = self.products.product(graph, ready, *(f"{prefix}.{part}" for part in ("query", "key", "value")))
+        third = self._config.heads * self._config.head_size
+        sizes = graph.constant("thirds", np.array([third] * 3, np.int64))
+        query, key, value = graph.ops("Split", joined, sizes, outputs=3, axis=-1, name=f"{prefix}.parts")
+        caches = [self._written(key, f"self_key.{layer}"), self._written(value, f"self_value.{layer}")]
+        if layer == 0 or self._config.layer_biases:
+            self._bias = self._position_bias(f"{prefix}.bias" if self._config.layer_biases else "decoder.bias")
+        return self._attend(query, caches, self._bias, prefix=f"{prefix}.self", output=f"{prefix}.output")
+
+    def _cross_attention(self, x: str, layer: int) -> str:
+        prefix = f"decoder.{layer}"
+        ready = self.products.prepare(self.graph, self.blocks.norm(x, f"{prefix}.cross_norm"))
+        query = self.products.product(self.graph, ready, f"{prefix}.cross_query")
+        caches = [f"cross_key.{layer}", f"cross_value.{layer}"]
+        return self._attend(
+            query, caches, self._unseen_source, prefix=f"{prefix}.cross", output=f"{prefix}.cross_output"
+        )
+
+    def _attend(self, query: str, caches: list[str], bias: str, *, prefix: str, output: str) -> str:
+        graph = self.graph
+        query = graph.op("Reshape", query, self._by_row, name=f"{prefix}.queries")
+        context = graph.op(
+            "MultiHeadAttention",
+            query,
+            *caches,
+            "",
+            "",
+            bias,
+            num_heads=self._config.heads,
+            scale=1.0,
+            domain=MICROSOFT,
+            name=f"{prefix}.attention",
+        )
+        flat = graph.op("Reshape", context, graph.integers(1, -1, self._config.heads * self._config.head_size))
+        return self.products.product(graph, self.products.prepare(graph, flat), output)
+
+    def _written(self, part: str, cache: str) -> str:
+        """The cache with this step's keys or values in their places."""
+        graph = self.graph
+        heads = graph.op("Reshape", part, self._by_head, name=f"{cache}.heads")
+        turned = graph.op("Transpose", heads, perm=[0, 2, 1, 3], name=f"{cache}.new")
+        return graph.op("TensorScatter", cache, turned, "positions", axis=2, name=f"present_{cache}")
+
+    def _distances(self) -> str:
+        """int64 [rows, width, capacity]: the row of bias.decoder_table for each token and place of its slot."""
+        graph = self.graph
+        first = graph.op("Unsqueeze", "positions", graph.integers(1), name="first")
+        own = graph.op("Unsqueeze", graph.op("Add", first, self._columns), graph.integers(2), name="own_positions")
+        capacity = graph.op("Squeeze", graph.op("Shape", "self_key.0", start=2, end=3), name="capacity")
+        places = graph.op("Range", graph.integer(0), capacity, graph.integer(1), name="slot_places")
+        back = graph.op("Sub", own, places, name="back")
+        near = graph.op("Clip", back, graph.integer(-1), graph.integer(self._config.max_distance), name="near")
+        return graph.op("Add", near, graph.integer(1), name="distances")
+
+    def _position_bias(self, name: str) -> str:
+        """[rows, heads, width, capacity]: T5's bias, with what lies ahead masked."""
+        graph = self.graph
+        table = decoder_table(self.blocks.weights.dense(name), max_distance=self._config.max_distance)
+        values = graph.op("Gather", graph.constant(name, table), self._rows_seen, name=f"{name}.values")
+        return self._narrow(graph.op("Transpose", values, perm=[0, 3, 1, 2], name=f"{name}.by_head"))
+
+    def _source_mask(self, width: str) -> str:
+        """[rows, 1, width, source_capacity]: masks what lies beyond each row's source."""
+        graph = self.graph
+        capacity = graph.op("Squeeze", graph.op("Shape", "cross_key.0", start=2, end=3), name="source_capacity")
+        places = graph.op("Range", graph.integer(0), capacity, graph.integer(1), name="source_places")
+        seen = graph.op("Less", places, graph.op("Unsqueeze", "source_lengths", graph.integers(1, 2, 3)), name="seen")
+        mask = graph.op("Where", seen, graph.number(0.0), graph.number(float(MASKED)), name="unseen")
+        one = graph.integers(1)
+        shape = graph.op("Concat", one, one, width, one, axis=0, name="mask_shape")
+        return self._narrow(graph.op("Expand", mask, shape, name="source_mask"))
+
+    def _narrow(self, bias: str) -> str:
+        cache = self.products.cache
+        return bias if cache == FLOAT else clipped(self.graph, bias, cache=cache)
+
+
+def _head(blocks: Blocks, x: str) -> None:
+    """From the last hidden states to the choice of tokens."""
+    graph, config = blocks.graph, blocks.config
+    factor = config.hidden_size**-0.5 if config.scaled_output else 1.0
+    normed = blocks.norm(x, "decoder.final_norm", factor=factor)
+    name = "lm_head" if "lm_head" in blocks.weights.tensors else "shared"
+    flat = blocks.products.logits(graph, normed, name)
+    shape = graph.op("Concat", graph.op("Shape", "token_ids"), graph.integers(-1), axis=0, name="logits_shape")
+    logits = graph.op("Reshape", flat, shape, name="logits")
+    graph.op("ArgMax", logits, axis=-1, keepdims=0, name="best")
+    count = min(TOP, blocks.weights.dense(name).shape[0])
+    ranked = _branch(graph, logits, count=count)
+    outputs = ["top_logits", "top_ids", "log_sum_exp"]
+    graph.keep(helper.make_node("If", ["ranked"], outputs, then_branch=ranked, else_branch=_nothing(graph)))
+
+
+def _branch(graph: GraphBuilder, logits: str, *, count: int) -> onnx.GraphProto:
+    inner = GraphBuilder(graph, prefix="ranked.")
+    values, ids = inner.ops("TopK", logits, graph.integers(count), outputs=2, axis=-1, name="top")
+    total = inner.op("ReduceLogSumExp", logits, graph.integers(-1), keepdims=0, name="total")
+    return inner.collected(
+        "ranked", [], [tensor(values, FLOAT, None), tensor(ids, INT64, None), tensor(total, FLOAT, None)]
+    )
+
+
+def _nothing(graph: GraphBuilder) -> onnx.GraphProto:
+    inner = GraphBuilder(graph, prefix="plain.")
+    empty = graph.integers(0, 0, 0)
+    none = numpy_helper.from_array(np.zeros(1, np.int64))
+    values = inner.op("ConstantOfShape", empty, name="values")
+    ids = inner.op("ConstantOfShape", empty, value=none, name="ids")
+    total = inner.op("ConstantOfShape", graph.integers(0, 0), name="total")
+    return inner.collected(
+        "plain", [], [tensor(values, FLOAT, None), tensor(ids, INT64, None), tensor(total, FLOAT, None)]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    name: str
+    capacity: str
+
+
+def _caches(config: T5Config) -> list[_Cache]:
+    kinds = (("self_key", "capacity"), ("self_value", "capacity"), ("cross_key", "sources"), ("cross_value", "sources"))
+    return [_Cache(f"{kind}.{layer}", capacity) for layer in range(config.decoder_layers) for kind, capacity in kinds]
+
+
+def _inputs(config: T5Config, cache: int) -> list[onnx.ValueInfoProto]:
+    slots = [tensor(c.name, cache, ["rows", config.heads, c.capacity, config.head_size]) for c in _caches(config)]
+    return [
+        tensor("token_ids", INT64, ["rows", "width"]),
+        tensor("positions", INT64, ["rows"]),
+        tensor("source_lengths", INT64, ["rows"]),
+        tensor("ranked", BOOL, []),
+        *slots,
+    ]
+
+
+def _outputs(config: T5Config, cache: int) -> list[onnx.ValueInfoProto]:
+    presents = [
+        tensor(f"present_{c.name}", cache, ["rows", config.heads, c.capacity, config.head_size])
+        for c in _caches(config)
+        if c.name.startswith("self")
+    ]
+    return [
+        tensor("best", INT64, ["rows", "width"]),
+        tensor("top_ids", INT64, None),
+        tensor("top_logits", FLOAT, None),
+        tensor("log_sum_exp", FLOAT, None),
+        tensor("logits", FLOAT, ["rows", "width", "vocabulary"]),
+        *presents,
+    ]
