@@ -22,6 +22,24 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorFacts:
+    """What the server needs to know of a generator beside what every manifest says."""
+
+    max_source_tokens: int
+    """With the end-of-sequence token."""
+    max_new_tokens: int
+    eos_token_id: int
+    decoder_start_token_id: int
+    layers: int
+    """Of the decoder: each has caches of `heads` times `head_size`."""
+    heads: int
+    head_size: int
+    vocabulary_size: int
+    prompt_style: str
+    """How the server puts its tasks into words for this model; "plain": as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Everything that the server needs to know about a version without loading its graph."""
 
@@ -49,6 +67,8 @@ class Manifest:
     """ONNX Runtime's name of the provider that the converted graph was measured on."""
     tools: Mapping[str, str]
     """Version of each tool that took part in the export."""
+    generator: GeneratorFacts | None = None
+    """None, and not in the file, for an encoder."""
 
     @property
     def weights_hash(self) -> str:
@@ -59,6 +79,8 @@ class Manifest:
     def to_json(self) -> str:
         """The text of manifest.json."""
         fields = {"format": FORMAT, **asdict(self), "weights_hash": self.weights_hash}
+        if self.generator is None:
+            del fields["generator"]
         return json.dumps(fields, ensure_ascii=False, indent=2) + "\n"
 
     @classmethod
@@ -69,6 +91,8 @@ class Manifest:
             wanted_format, weights_hash = fields.pop("format"), fields.pop("weights_hash")
             fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
             fields["languages"] = tuple(fields["languages"])
+            if "generator" in fields:
+                fields["generator"] = GeneratorFacts(**fields["generator"])
             manifest = cls(**fields)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a manifest: {error}") from error

@@ -15,7 +15,7 @@ from rolecall_export.errors import ExportError
 from rolecall_export.manifest import Manifest
 from rolecall_export.presets import Preset
 from rolecall_export.progress import Reporter
-from rolecall_export.repository import ModelFolder
+from rolecall_export.repository import Target
 from rolecall_export.sources.base import Checkpoint, Source
 from rolecall_export.triton_config import encoder_config
 
@@ -48,24 +48,6 @@ class Overrides:
     def _prefixes(self, own: Mapping[str, str]) -> dict[str, str]:
         given = {"query": self.query_prefix, "document": self.document_prefix}
         return {**own, **{kind: prefix for kind, prefix in given.items() if prefix is not None}}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where an export goes."""
-
-    repository: Path
-    name: str
-    version: int | None
-    """None: the latest one that is there, replacing it, or 1."""
-
-    @property
-    def folder(self) -> ModelFolder:
-        return ModelFolder(self.repository, self.name)
-
-    @property
-    def number(self) -> int:
-        return self.version if self.version is not None else (self.folder.versions() or [1])[-1]
 
 
 def published(source: Source, preset: Preset, *, target: Target, overrides: Overrides) -> Manifest | None:

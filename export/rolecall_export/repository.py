@@ -22,6 +22,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from rolecall_export.errors import ExportError
@@ -127,6 +128,24 @@ class ModelFolder:
     def _sweep(self) -> None:
         for left in self.path.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where an export goes."""
+
+    repository: Path
+    name: str
+    version: int | None
+    """None: the latest one that is there, replacing it, or 1."""
+
+    @property
+    def folder(self) -> ModelFolder:
+        return ModelFolder(self.repository, self.name)
+
+    @property
+    def number(self) -> int:
+        return self.version if self.version is not None else (self.folder.versions() or [1])[-1]
 
 
 def _lock(descriptor: int, path: Path) -> None:

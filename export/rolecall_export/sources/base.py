@@ -1,14 +1,16 @@
-"""What every source of an encoder gives: who it is, and its float graph with what goes around it."""
+"""What every source gives: who a checkpoint is, where its files lie, and its model with what goes around it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import onnx
 
 from rolecall_export.progress import Reporter
+from rolecall_export.t5_weights import T5Weights
 
 UNKNOWN = "unknown"
 """Stands for a licence or revision that the source does not state."""
@@ -22,6 +24,15 @@ class Identity:
     """The source as it is recorded, with the version where it has one."""
     revision: str
     """What pins its content: hash of the wheel, commit of the hub, hash of a folder's files; else "unknown"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFolder:
+    """A checkpoint in Hugging Face form on this machine; `name` is what it is called where it is from."""
+
+    path: Path
+    identity: Identity
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +74,40 @@ class Source(Protocol):
     def load(self, reporter: Reporter) -> Checkpoint:
         """Fetch and read it. ExportError when it can't be had or is not understood."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class T5Checkpoint:
+    """A T5, ready to be converted."""
+
+    identity: Identity
+    folder: Path
+    """Its files in Hugging Face form, for whoever wants to run it elsewhere."""
+    weights: T5Weights
+    tokenizer: str
+    """Content of tokenizer.json, without truncation and padding."""
+    licence: str
+    languages: tuple[str, ...]
+
+
+class Place(Protocol):
+    """Somewhere a checkpoint in Hugging Face form can be fetched from."""
+
+    def identify(self) -> Identity:
+        """As Source.identify."""
+        ...
+
+    def fetch(self, reporter: Reporter) -> CheckpointFolder:
+        """Bring its files here. ExportError when they can't be had."""
+        ...
+
+
+class T5Source(Protocol):
+    """One place a T5 comes from; like Source."""
+
+    @property
+    def packages(self) -> tuple[str, ...]: ...
+
+    def identify(self) -> Identity: ...
+
+    def load(self, reporter: Reporter) -> T5Checkpoint: ...

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rolecall_export.errors import ExportError
 from rolecall_export.progress import Reporter
-from rolecall_export.sources.base import Checkpoint, Identity
+from rolecall_export.sources.base import Checkpoint, CheckpointFolder, Identity
 from rolecall_export.sources.huggingface import (
     FALLBACK_FILES,
     FILES,
@@ -33,15 +33,17 @@ class HubModel:
         return PACKAGES
 
     def identify(self) -> Identity:
-        require_hub_packages()
         return self._identity(commit=self._commit())
+
+    def fetch(self, reporter: Reporter) -> CheckpointFolder:
+        with reporter.step(f"download {self.name}"), _readable_errors(self.name):
+            folder = self._download()
+        return CheckpointFolder(path=folder, identity=self._identity(commit=folder.name), name=self.name)
 
     def load(self, reporter: Reporter) -> Checkpoint:
         require_hub_packages()
-        with reporter.step(f"download {self.name}"), _readable_errors(self.name):
-            folder = self._download()
-        identity = self._identity(commit=folder.name)
-        return load_folder(folder, identity=identity, name=self.name, reporter=reporter)
+        fetched = self.fetch(reporter)
+        return load_folder(fetched.path, identity=fetched.identity, name=self.name, reporter=reporter)
 
     def _identity(self, *, commit: str) -> Identity:
         return Identity(source=f"hub:{self.name}", revision=commit)

