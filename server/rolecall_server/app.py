@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,22 +19,25 @@ from rolecall_server.errors import ModelNotFoundError
 from rolecall_server.observability.metrics import Metrics
 from rolecall_server.observability.rpc_log import RpcHearers, RpcLog
 from rolecall_server.settings import Settings
-from rolecall_server.shelves import Shelf, open_shelf
+from rolecall_server.shelves import Shelf, make_model, open_shelf
 from rolecall_server.stopping import REST_SECONDS, Teardown, stop_signals
-from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.catalog import Catalog, Model, Section
 from rolecall_server.tasks.embed import EmbedTask
-from rolecall_server.tasks.encoder import Shared
+from rolecall_server.tasks.encoder import Encoder, Shared
+from rolecall_server.tasks.generate import GenerateTask
+from rolecall_server.tasks.generator import GenerationParts, Generator
 from rolecall_server.tasks.match import MatchTask
 from rolecall_server.tasks.models import ModelTask
 from rolecall_server.tasks.tokenization import TokenizationThreads
 from rolecall_server.transport.limits import ServerFacts, ServerLimits
 from rolecall_server.transport.server import BindError, GrpcServer, ServerOptions
-from rolecall_server.transport.services import contract_services
+from rolecall_server.transport.services import GENERATION, contract_services
 from rolecall_server.types import ModelKey
 
 log = logging.getLogger(__name__)
 
 DEFAULT_ENCODER = "encoder"
+DEFAULT_GENERATOR = "generator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +50,21 @@ class Running:
 
 
 class Health:
-    """SERVING only while the server has started, does not drain, and the engine is well. Owned by the event loop."""
+    """SERVING only while the server has started, does not drain, and the engine is well; generation only while a
+    generator is loaded as well. Owned by the event loop."""
 
     def __init__(self) -> None:
         self.has_started = False
-        self._listener: Callable[[bool], None] = lambda serving: None
-        self._draining = self._engine = False
+        self._listener: Callable[[bool, Sequence[str]], None] = lambda serving, down: None
+        self._draining = self._engine = self._generates = False
 
-    def tell(self, listener: Callable[[bool], None]) -> None:
+    def tell(self, listener: Callable[[bool, Sequence[str]], None]) -> None:
+        """listener: gets whether the server serves, and the services that do not even so."""
         self._listener = listener
+
+    def models_changed(self, serving: Sequence[Model]) -> None:
+        self._generates = any(model.info.generates for model in serving)
+        self._announce()
 
     def engine_changed(self, serving: bool, reason: str) -> None:
         level = logging.INFO if serving or self._draining else logging.ERROR
@@ -72,7 +81,8 @@ class Health:
         self._announce()
 
     def _announce(self) -> None:
-        self._listener(self.has_started and self._engine and not self._draining)
+        serving = self.has_started and self._engine and not self._draining
+        self._listener(serving, () if self._generates else (GENERATION,))
 
 
 async def serve(
@@ -83,7 +93,7 @@ async def serve(
 ) -> None:
     """Run until SIGTERM, SIGINT or `Running.stop`. `fake`: how the backend of that name behaves.
 
-    Up: metrics, engine, port (health says NOT_SERVING), model, batcher, admission, SERVING. Down: NOT_SERVING, the
+    Up: metrics, engine, port (health says NOT_SERVING), models, batcher, admission, SERVING. Down: NOT_SERVING, the
     drain delay, no new requests, the accepted ones end or are cut at the exit timeout, then the rest in reverse, which
     has REST_SECONDS. Raises what makes a start impossible: EngineError (bad artifact), ModelNotFoundError, BindError;
     and UnfinishedError where a part did not stop in time and still runs.
@@ -106,6 +116,8 @@ async def serve(
         health.tell(parts.server.health.set_serving)
         stack.push_async_callback(_drain, settings, health, parts=parts, teardown=teardown)
         await parts.models.load_key(_version_to_load(settings, shelf))
+        if (generator := _generator_to_load(settings, shelf)) is not None:
+            await parts.models.load_key(generator)
         parts.batcher.start()
         parts.admission.open()
         health.started()
@@ -140,19 +152,26 @@ def _assemble(
     tokenization = TokenizationThreads(settings.tokenization_threads())
     cache = EmbeddingCache(settings.embedding_cache_mb << 20, metrics)
     shared = Shared(batcher=batcher, cache=cache, admission=admission, tokenization=tokenization, observer=metrics)
-    catalog = EncoderCatalog(DEFAULT_ENCODER, shelf.has)
+    generation = GenerationParts(engine=engine, admission=admission, tokenization=tokenization, observer=metrics)
+    catalog = Catalog(DEFAULT_ENCODER, shelf.has, on_change=lambda: health.models_changed(catalog.serving()))
+    encoders = Section(catalog, Encoder, DEFAULT_ENCODER)
     models = ModelTask(
         shelf=shelf,
         catalog=catalog,
         control=engine,
         batcher=batcher,
-        make_encoder=lambda loaded: shelf.encoder(loaded.info, shared),
+        make_model=lambda loaded: make_model(shelf, loaded, shared=shared, generation=generation),
         observer=metrics,
         allow_control=settings.allow_model_control,
     )
     facts = ServerFacts(version("rolecall"), settings.backend, _limits(settings, limits.max_tokens))
     services = contract_services(
-        match=MatchTask(catalog, metrics), embed=EmbedTask(catalog), models=models, gate=admission, facts=facts
+        match=MatchTask(encoders, metrics),
+        embed=EmbedTask(encoders),
+        generate=GenerateTask(Section(catalog, Generator, DEFAULT_GENERATOR)),
+        models=models,
+        gate=admission,
+        facts=facts,
     )
     options = ServerOptions(settings.host, settings.port, facts.limits)
     server = GrpcServer(services, options, observer=RpcHearers([metrics, RpcLog()]))
@@ -172,6 +191,13 @@ def _version_to_load(settings: Settings, shelf: Shelf) -> ModelKey:
     if settings.model_version:
         return ModelKey(DEFAULT_ENCODER, settings.model_version)
     return shelf.latest(DEFAULT_ENCODER)
+
+
+def _generator_to_load(settings: Settings, shelf: Shelf) -> ModelKey | None:
+    """None where the repository has none and none is asked for: the server then matches only."""
+    if settings.generator_version:
+        return ModelKey(DEFAULT_GENERATOR, settings.generator_version)
+    return shelf.latest(DEFAULT_GENERATOR) if shelf.has(DEFAULT_GENERATOR) else None
 
 
 def _engine_options(settings: Settings, shelf: Shelf, fake: FakeBehaviour | None) -> EngineOptions:
@@ -200,6 +226,7 @@ def _limits(settings: Settings, batch_tokens: int) -> ServerLimits:
         max_queue_tokens=settings.max_queue_tokens,
         max_batch_tokens=batch_tokens,
         max_batch_requests=settings.max_batch_requests,
+        max_running_sequences=settings.max_running_sequences,
         default_deadline_seconds=settings.default_deadline_ms / 1000,
     )
 

@@ -4,17 +4,20 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
+from rolecall_server.engine.base import LoadedModel
 from rolecall_server.engine.fake import FAKE_KEY, fake_info
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
-from rolecall_server.errors import ModelNotFoundError
+from rolecall_server.errors import EngineError, ModelNotFoundError
 from rolecall_server.repository import ModelRepository
+from rolecall_server.tasks.catalog import Model
 from rolecall_server.tasks.encoder import Encoder, Shared
+from rolecall_server.tasks.generator import GenerationParts, Generator
 from rolecall_server.text.tokenizer import Tokenizer
 from rolecall_server.types import ModelInfo, ModelKey
 
 
 class Shelf(Protocol):
-    """Lists versions and makes the encoder of one that the engine has loaded. All but `encoder` may read a disk."""
+    """Lists versions and gives the tokenizers of those that the engine has loaded. All methods may read a disk."""
 
     def versions(self) -> list[ModelKey]: ...
 
@@ -26,18 +29,25 @@ class Shelf(Protocol):
     def info(self, key: ModelKey) -> ModelInfo:
         """ModelNotFoundError; EngineError where it can't be read."""
 
-    async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder: ...
+    def tokenizer(self, info: ModelInfo) -> Tokenizer:
+        """EngineError where it is missing or damaged."""
+
+
+async def make_model(shelf: Shelf, loaded: LoadedModel, *, shared: Shared, generation: GenerationParts) -> Model:
+    """The encoder or the generator around a version that the engine has loaded. EngineError (bad artifact)."""
+    tokenizer = await asyncio.to_thread(shelf.tokenizer, loaded.info)
+    if loaded.generation is not None:
+        return Generator(loaded.info, tokenizer, stepper=loaded.generation, parts=generation)
+    if loaded.info.generates:
+        raise EngineError(f"model {loaded.info.key}: this engine does not run generators")
+    return Encoder(loaded.info, tokenizer, shared=shared)
 
 
 class RepositoryShelf(ModelRepository):
-    async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder:
-        """EngineError where the tokenizer is missing or damaged."""
-
-        def load() -> Tokenizer:
-            artifact = self.artifact(info.key)
-            return Tokenizer.load(artifact.tokenizer, max_tokens=info.max_tokens, prefixes=artifact.prefixes)
-
-        return Encoder(info, await asyncio.to_thread(load), shared=shared)
+    def tokenizer(self, info: ModelInfo) -> Tokenizer:
+        """EngineError where it is missing or damaged."""
+        artifact = self.artifact(info.key)
+        return Tokenizer.load(artifact.tokenizer, max_tokens=info.max_tokens, prefixes=artifact.prefixes)
 
 
 class FakeShelf:
@@ -59,8 +69,8 @@ class FakeShelf:
             raise ModelNotFoundError(key.name, key.version)
         return fake_info(key)
 
-    async def encoder(self, info: ModelInfo, shared: Shared) -> Encoder:
-        return Encoder(info, Tokenizer(byte_tokenizer(), max_tokens=info.max_tokens, prefixes={}), shared=shared)
+    def tokenizer(self, info: ModelInfo) -> Tokenizer:
+        return Tokenizer(byte_tokenizer(), max_tokens=info.max_tokens, prefixes={})
 
 
 def open_shelf(backend: str, repository: Path) -> Shelf:

@@ -38,6 +38,7 @@ from tests.integration.transport_server import (
     RpcList,
     Running,
     details_of,
+    generate_request,
     match_request,
     running,
 )
@@ -164,8 +165,8 @@ async def test_what_is_declared_and_not_built_says_so_in_words() -> None:
         generation = GenerationServiceStub(it.channel)
         calls = [
             MatchingServiceStub(it.channel).AnalyzeProfile(pb.AnalyzeProfileRequest()),
-            generation.Generate(generation_pb2.GenerateRequest()),
-            generation.GenerateStream(generation_pb2.GenerateStreamRequest()).read(),
+            generation.Generate(generation_pb2.GenerateRequest(chat=generation_pb2.Chat())),
+            generation.GenerateStream(generate_request(redact=True)).read(),
             FeedbackServiceStub(it.channel).RecordFeedback(feedback_pb2.RecordFeedbackRequest()),
             MatchingServiceStub(it.channel).Match(match_request(redact=True)),
         ]

@@ -40,6 +40,19 @@ async def test_each_service_follows_the_server(service: str) -> None:
         assert (await stub.Check(asked(service))).status == NOT_SERVING
 
 
+async def test_a_single_service_can_be_down_while_the_server_serves() -> None:
+    async with running() as it:
+        stub = health_pb2_grpc.HealthStub(it.channel)
+        down = "rolecall.v1.GenerationService"
+        watch = stub.Watch(asked(down))
+        assert (await watch.read()).status == NOT_SERVING
+        it.server.health.set_serving(True, [down])
+        found = {service: (await stub.Check(asked(service))).status for service in ["", *SERVICES]}
+        assert found == {"": SERVING} | {name: NOT_SERVING if name == down else SERVING for name in SERVICES}
+        it.server.health.set_serving(True)
+        assert (await watch.read()).status == SERVING
+
+
 async def test_an_unknown_service_is_not_found() -> None:
     async with running() as it:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

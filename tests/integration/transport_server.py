@@ -1,7 +1,7 @@
 """A real server on a loopback port, with tasks that do as the test says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import grpc
 import numpy as np
 from google.rpc import error_details_pb2, status_pb2
+from rolecall.v1 import generation_pb2, types_pb2
 from rolecall.v1 import matching_pb2 as pb
-from rolecall.v1 import types_pb2
 from rolecall_server.batching.admission import Admission, AdmissionLimits
 from rolecall_server.errors import ModelNotFoundError, NotPermittedError
+from rolecall_server.generation.types import FinishReason, Hypothesis
 from rolecall_server.tasks.embed import EmbeddedInput, EmbedInput, EmbedOutput
+from rolecall_server.tasks.generate import GenerateInput, GenerateOutput
 from rolecall_server.tasks.match import MatchedDocument, MatchInput, MatchOutput
 from rolecall_server.tasks.models import ListedModel, ModelState
 from rolecall_server.transport.limits import ServerFacts, ServerLimits
@@ -61,6 +63,58 @@ async def score(request: MatchInput, context: RequestContext) -> MatchOutput:
 async def embed(request: EmbedInput, context: RequestContext) -> EmbedOutput:
     vector = np.array([0.6, 0.8], np.float32)
     return EmbedOutput(tuple(EmbeddedInput(vector) for _ in request.inputs), INFO, Timing())
+
+
+GENERATOR = ModelInfo(
+    key=ModelKey("generator", "1"),
+    precision="cpu-int8",
+    weights_hash="def",
+    source="somewhere",
+    licence="MIT",
+    max_tokens=512,
+    dimensions=64,
+    family="t5",
+    max_new_tokens=100,
+)
+
+
+def written(text: str, reason: FinishReason = FinishReason.EOS) -> GenerateOutput:
+    hypothesis = Hypothesis(token_ids=tuple(range(len(text))), text=text, score=-0.5, finish_reason=reason)
+    return GenerateOutput((hypothesis,), 3, 0, GENERATOR, Timing())
+
+
+def generate_request(text: str = "write", **fields: Any) -> generation_pb2.GenerateStreamRequest:
+    return generation_pb2.GenerateStreamRequest(prompt=generation_pb2.FreeText(text=text), **fields)
+
+
+async def echo(request: GenerateInput) -> AsyncIterator[str | GenerateOutput]:
+    """The prompt, word by word."""
+    for word in request.prompt.split():
+        yield word
+    yield written("".join(request.prompt.split()))
+
+
+@dataclass
+class FakeGenerate:
+    """Streams what `behave` gives, which a test replaces; closed: how many streams have ended, one way or another."""
+
+    behave: Callable[[GenerateInput], AsyncIterator[str | GenerateOutput]] = echo
+    requests: list[GenerateInput] = field(default_factory=list)
+    closed: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    async def run(self, request: GenerateInput, context: RequestContext) -> GenerateOutput:
+        outputs = [event async for event in self.stream(request, context) if isinstance(event, GenerateOutput)]
+        return outputs[0]
+
+    async def stream(
+        self, request: GenerateInput, context: RequestContext
+    ) -> AsyncGenerator[str | GenerateOutput, None]:
+        self.requests.append(request)
+        try:
+            async for event in self.behave(request):
+                yield event
+        finally:
+            self.closed.release()
 
 
 @dataclass
@@ -150,6 +204,7 @@ class Running:
     channel: grpc.aio.Channel
     match: FakeTask
     embed: FakeTask
+    generate: FakeGenerate
     gate: Admission
     rpcs: RpcList
 
@@ -172,18 +227,23 @@ class Running:
 
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[Running]:
-    match, embedder, rpcs = FakeTask(score), FakeTask(embed), RpcList()
+    match, embedder, generate, rpcs = FakeTask(score), FakeTask(embed), FakeGenerate(), RpcList()
     limits = options.pop("limits", LIMITS)
     gate = Admission(AdmissionLimits(limits.max_concurrent_requests, max_queue_tokens=1000), ListObserver())
     gate.open()
     services = contract_services(
-        match=match, embed=embedder, models=FakeModels(), gate=gate, facts=ServerFacts("1.2.3", "fake", limits)
+        match=match,
+        embed=embedder,
+        generate=generate,
+        models=FakeModels(),
+        gate=gate,
+        facts=ServerFacts("1.2.3", "fake", limits),
     )
     server = GrpcServer(services, ServerOptions("127.0.0.1", 0, limits, **options), observer=rpcs)
     port = await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Running(server, channel, match, embedder, gate, rpcs)
+            yield Running(server, channel, match, embedder, generate, gate, rpcs)
     finally:
         await server.stop(0.0)
 

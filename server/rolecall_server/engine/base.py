@@ -1,13 +1,15 @@
 """The seam between the gateway and whatever runs the models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rolecall_server.types import ModelInfo, ModelKey, TokenIds
+from rolecall_server.generation.stepper import StepperInfo
+from rolecall_server.generation.types import Delta, Finished, GenerationRequest
+from rolecall_server.types import Backlog, ModelInfo, ModelKey, TokenIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,13 @@ class LoadedModel:
     """A model version that the engine serves, and how it runs it.
 
     provider: the execution provider of most of its nodes. fallback_nodes: nodes that another one had to take.
+    generation: how it decodes; None for an encoder.
     """
 
     info: ModelInfo
     provider: str
     fallback_nodes: int = 0
+    generation: StepperInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,16 @@ class Engine(Protocol):
 
     async def embed(self, model: ModelKey, sequences: Sequence[TokenIds]) -> EmbedOutput:
         """Embed 1 to N sequences of token ids, each of at most the model's max_tokens."""
+
+    def generate(self, model: ModelKey, request: GenerationRequest) -> AsyncGenerator[Delta | Finished, None]:
+        """Deltas where the request streams, then exactly one Finished; or raises.
+
+        Closing it, or cancelling who waits for it, ends the work at its next step. DeadlineError where the deadline
+        passed. The engine gives the request an id of its own.
+        """
+
+    def generation_backlog(self, model: ModelKey) -> Backlog:
+        """What a generation of this model would find before it."""
 
     async def health(self) -> bool:
         """Whether it can take a batch now."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.profiles import Profile
-from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.catalog import Section
+from rolecall_server.tasks.encoder import Encoder
 from rolecall_server.tasks.inputs import Vectorized, vectorize
 from rolecall_server.types import ModelInfo, RequestContext, TextKind, Timing, TokenUsage, Truncation, Vector
 
@@ -42,13 +43,13 @@ class EmbedOutput:
 
 
 class EmbedTask:
-    def __init__(self, catalog: EncoderCatalog) -> None:
-        self._catalog = catalog
+    def __init__(self, encoders: Section[Encoder]) -> None:
+        self._encoders = encoders
 
     async def run(self, request: EmbedInput, context: RequestContext) -> EmbedOutput:
         """Embed the inputs. Raises what concerns the whole request; see errors.py."""
         timing = Timing()
-        async with self._catalog.use(request.model, request.model_version) as encoder:
+        async with self._encoders.use(request.model, request.model_version) as encoder:
             sides = [(profile, request.kind) for profile in request.inputs]
             found = await vectorize(encoder, sides, truncation=request.truncation, context=context, timing=timing)
         return EmbedOutput(tuple(_embedded(item) for item in found), encoder.info, timing)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from rolecall_server.errors import InvalidInputError, RolecallError
 from rolecall_server.profiles import Profile
-from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.catalog import Section
+from rolecall_server.tasks.encoder import Encoder
 from rolecall_server.tasks.inputs import Vectorized, vectorize
 from rolecall_server.tasks.scoring import rank, score
 from rolecall_server.types import (
@@ -57,14 +58,14 @@ class MatchOutput:
 
 
 class MatchTask:
-    def __init__(self, catalog: EncoderCatalog, observer: Observer) -> None:
-        self._catalog = catalog
+    def __init__(self, encoders: Section[Encoder], observer: Observer) -> None:
+        self._encoders = encoders
         self._observer = observer
 
     async def run(self, request: MatchInput, context: RequestContext) -> MatchOutput:
         """Rank the documents. Raises what concerns the query or the whole request; see errors.py."""
         timing = Timing()
-        async with self._catalog.use(request.model, request.model_version) as encoder:
+        async with self._encoders.use(request.model, request.model_version) as encoder:
             query, *documents = await vectorize(
                 encoder,
                 [(request.query, TextKind.QUERY), *((document, TextKind.DOCUMENT) for document in request.documents)],

@@ -11,8 +11,7 @@ from weakref import WeakValueDictionary
 from rolecall_server.batching.batcher import Batcher
 from rolecall_server.engine.base import LoadedModel, ModelControl
 from rolecall_server.errors import NotPermittedError, RolecallError
-from rolecall_server.tasks.catalog import EncoderCatalog
-from rolecall_server.tasks.encoder import Encoder
+from rolecall_server.tasks.catalog import Catalog, Model
 from rolecall_server.types import ModelInfo, ModelKey, Observer
 
 log = logging.getLogger(__name__)
@@ -47,10 +46,10 @@ class ModelTask:
         self,
         *,
         shelf: Versions,
-        catalog: EncoderCatalog,
+        catalog: Catalog,
         control: ModelControl,
         batcher: Batcher,
-        make_encoder: Callable[[LoadedModel], Awaitable[Encoder]],
+        make_model: Callable[[LoadedModel], Awaitable[Model]],
         observer: Observer,
         allow_control: bool,
     ) -> None:
@@ -58,7 +57,7 @@ class ModelTask:
         self._catalog = catalog
         self._control = control
         self._batcher = batcher
-        self._make_encoder = make_encoder
+        self._make_model = make_model
         self._observer = observer
         self._allow_control = allow_control
         self._listing = asyncio.Lock()
@@ -79,8 +78,8 @@ class ModelTask:
 
     def loaded(self) -> tuple[ListedModel, ...]:
         """The versions that serve, by name, oldest first, and those that are being unloaded."""
-        models = [ListedModel(encoder.info, ModelState.READY) for encoder in self._catalog.serving()]
-        models += [ListedModel(encoder.info, ModelState.UNLOADING) for encoder in self._catalog.leaving()]
+        models = [ListedModel(model.info, ModelState.READY) for model in self._catalog.serving()]
+        models += [ListedModel(model.info, ModelState.UNLOADING) for model in self._catalog.leaving()]
         return tuple(sorted(models, key=lambda model: (model.info.key.name, int(model.info.key.version))))
 
     async def get(self, name: str, version: str) -> ListedModel:
@@ -100,16 +99,16 @@ class ModelTask:
     async def load_key(self, key: ModelKey) -> ListedModel:
         """Load without asking whether callers may: for the start of the server."""
         async with self._lock(key):
-            for encoder in self._catalog.serving():
-                if encoder.info.key == key:
-                    return ListedModel(encoder.info, ModelState.READY)
+            for serving in self._catalog.serving():
+                if serving.info.key == key:
+                    return ListedModel(serving.info, ModelState.READY)
             loaded = await self._control.load(key)
             try:
-                encoder = await self._make_encoder(loaded)
+                model = await self._make_model(loaded)
             except BaseException:
                 await self._control.unload(key)
                 raise
-            self._catalog.add(encoder)
+            self._catalog.add(model)
             self._report(loaded, serving=True)
             return ListedModel(loaded.info, ModelState.READY)
 

@@ -1,6 +1,7 @@
 """Checks of single fields, with the path of the field in every error."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from rolecall_server.errors import InvalidInputError
 ValueT = TypeVar("ValueT")
 
 MAX_ID_BYTES = 256
+_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
 def check_id(value: str, path: str) -> str:
@@ -21,6 +23,13 @@ def check_id(value: str, path: str) -> str:
 def echoed(identifier: str) -> str:
     """An id as answers repeat it: whole, unless it is too long anyway and could make the answer too large to send."""
     return identifier[:MAX_ID_BYTES]
+
+
+def check_language(tag: str, path: str) -> str:
+    """A BCP-47 tag as given, or nothing; InvalidInputError for what is none."""
+    if tag and not _LANGUAGE.fullmatch(tag):
+        raise InvalidInputError(path, 'is not a BCP-47 tag such as "en" or "zh-Hans"')
+    return tag
 
 
 def check_chars(chars: int, path: str, max_text_chars: int) -> None:

@@ -1,6 +1,5 @@
 """Profiles of the contract -> profiles of the domain. Checks structure only; what is empty, tasks decide."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +8,8 @@ from rolecall.v1 import types_pb2 as pb
 
 from rolecall_server.errors import InvalidInputError
 from rolecall_server.profiles import Content, Education, Embedded, Experience, Job, Profile, Resume, Salary
-from rolecall_server.transport.convert_fields import check_amount, check_chars, check_id, known
+from rolecall_server.transport.convert_fields import check_amount, check_chars, check_id, check_language, known
 from rolecall_server.transport.pacing import paced
-
-_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
 def _words(names: Sequence[tuple[str, int]], prefix: str) -> dict[int, str]:
@@ -40,9 +37,7 @@ async def to_profiles(
 def to_profile(message: pb.Profile, path: str, *, max_text_chars: int) -> Profile:
     """InvalidInputError with the path of the field that breaks the contract."""
     identifier = check_id(message.id, f"{path}.id")
-    language = message.language
-    if language and not _LANGUAGE.fullmatch(language):
-        raise InvalidInputError(f"{path}.language", 'is not a BCP-47 tag such as "en" or "zh-Hans"')
+    language = check_language(message.language, f"{path}.language")
     return Profile(path, identifier, _content(message, path, max_text_chars), language)
 
 

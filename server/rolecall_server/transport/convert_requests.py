@@ -84,7 +84,7 @@ async def to_match_input(request: pb.MatchRequest, limits: ServerLimits) -> Matc
 
 async def to_embed_input(request: pb.EmbedRequest, limits: ServerLimits) -> EmbedInput:
     """Raises for what concerns the whole request; a bad input stands as its error in its place."""
-    _check_redact(redact=request.redact)
+    check_redact(redact=request.redact)
     _check_count(request.inputs, "inputs", limits)
     return EmbedInput(
         kind=known(request.kind, _EMBED_KINDS, "kind"),
@@ -105,10 +105,11 @@ def _check_match_options(request: pb.MatchRequest) -> None:
         raise NotImplementedYetError("explain: only NONE is built in this version of the server")
     if request.HasField("weights"):
         raise NotImplementedYetError("weights: weights of one's own are not built in this version of the server")
-    _check_redact(redact=request.redact)
+    check_redact(redact=request.redact)
 
 
-def _check_redact(*, redact: bool) -> None:
+def check_redact(*, redact: bool) -> None:
+    """NotImplementedYetError where it is asked for."""
     if redact:
         raise NotImplementedYetError("redact: redaction is not built in this version of the server")
 

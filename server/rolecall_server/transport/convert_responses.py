@@ -42,7 +42,9 @@ async def to_match_response(
 ) -> pb.MatchResponse:
     statuses = _Statuses()
     response = pb.MatchResponse(
-        request_id=request_id, model=_stamp(output.model, SCORING_VERSION), timing=_timing(output.timing, total_seconds)
+        request_id=request_id,
+        model=to_stamp(output.model, SCORING_VERSION),
+        timing=to_timing(output.timing, total_seconds),
     )
     async for document in paced(output.results):
         document_id = echoed(request.documents[document.index].id)
@@ -70,7 +72,7 @@ async def to_embed_response(
 ) -> pb.EmbedResponse:
     statuses = _Statuses()
     response = pb.EmbedResponse(
-        request_id=request_id, model=_stamp(output.model), timing=_timing(output.timing, total_seconds)
+        request_id=request_id, model=to_stamp(output.model), timing=to_timing(output.timing, total_seconds)
     )
     async for index, embedded in paced(enumerate(output.embeddings)):
         _add_embedding(response, embedded, index=index, vector_format=vector_format, statuses=statuses)
@@ -101,8 +103,9 @@ def _add_embedding(
 
 
 def to_server_info(facts: ServerFacts, models: tuple[ListedModel, ...]) -> model_pb2.GetServerInfoResponse:
-    """`models`: those that are loaded."""
+    """`models`: those that are loaded, oldest version first."""
     limits = facts.limits
+    generator = next((model.info for model in reversed(models) if model.info.generates), None)
     return model_pb2.GetServerInfoResponse(
         version=facts.version,
         backend=facts.backend,
@@ -116,6 +119,9 @@ def to_server_info(facts: ServerFacts, models: tuple[ListedModel, ...]) -> model
             max_batch_tokens=limits.max_batch_tokens,
             max_batch_requests=limits.max_batch_requests,
             default_deadline_seconds=limits.default_deadline_seconds,
+            max_source_tokens=0 if generator is None else generator.max_tokens,
+            max_new_tokens=0 if generator is None else generator.max_new_tokens,
+            max_running_sequences=0 if generator is None else limits.max_running_sequences,
         ),
         models=[to_model_info(model) for model in models],
     )
@@ -135,10 +141,12 @@ def to_model_info(model: ListedModel) -> model_pb2.ModelInfo:
         measured=info.measured,
         state=_STATES[model.state],
         licence=info.licence,
+        family=info.family,
+        max_new_tokens=info.max_new_tokens,
     )
 
 
-def _stamp(info: ModelInfo, scoring_version: str = "") -> types_pb2.ModelStamp:
+def to_stamp(info: ModelInfo, scoring_version: str = "") -> types_pb2.ModelStamp:
     return types_pb2.ModelStamp(
         name=info.key.name,
         version=info.key.version,
@@ -148,7 +156,7 @@ def _stamp(info: ModelInfo, scoring_version: str = "") -> types_pb2.ModelStamp:
     )
 
 
-def _timing(timing: Timing, total_seconds: float) -> types_pb2.Timing:
+def to_timing(timing: Timing, total_seconds: float) -> types_pb2.Timing:
     return types_pb2.Timing(
         tokenize_seconds=timing.tokenize_seconds,
         queue_seconds=timing.queue_seconds,

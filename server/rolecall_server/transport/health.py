@@ -1,4 +1,5 @@
-"""grpc.health.v1 for the server as a whole (the empty name) and for each service; all go up and down together.
+"""grpc.health.v1 for the server as a whole (the empty name) and for each service. None serves while the server as a
+whole does not; single ones may be down beside it.
 
 The servicer that comes with grpcio-health-checking is not used: when one of two watchers of a service leaves, it
 forgets the other one, which then never hears of a change again; and it is set from coroutines only.
@@ -23,11 +24,14 @@ class HealthServicer:
     def __init__(self, services: Iterable[str]) -> None:
         self._services = frozenset({"", *services})
         self._serving = False
+        self._down: frozenset[str] = frozenset()
         self._closed = False
         self._changed = asyncio.Event()
 
-    def set_serving(self, serving: bool) -> None:
+    def set_serving(self, serving: bool, down: Iterable[str] = ()) -> None:
+        """down: services that do not serve even so."""
         self._serving = serving
+        self._down = frozenset(down)
         self._announce()
 
     def close(self) -> None:
@@ -61,7 +65,8 @@ class HealthServicer:
     def _status(self, service: str) -> Any:
         if service not in self._services:
             return pb.HealthCheckResponse.SERVICE_UNKNOWN
-        return pb.HealthCheckResponse.SERVING if self._serving else pb.HealthCheckResponse.NOT_SERVING
+        serving = self._serving and service not in self._down
+        return pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING
 
     def _announce(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

@@ -16,6 +16,7 @@ class ServerLimits:
     max_queue_tokens: int = 0
     max_batch_tokens: int = 0
     max_batch_requests: int = 0
+    max_running_sequences: int = 0
     default_deadline_seconds: float = 60.0
 
 

@@ -14,7 +14,7 @@ from rolecall_server.cache.embedding_cache import EmbeddingCache
 from rolecall_server.engine.fake import FAKE_KEY, FakeBehaviour, FakeEngine
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 from rolecall_server.profiles import Profile
-from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.tasks.catalog import Catalog, Section
 from rolecall_server.tasks.encoder import Encoder, Shared
 from rolecall_server.tasks.tokenization import TokenizationThreads
 from rolecall_server.text.tokenizer import Tokenizer
@@ -30,7 +30,8 @@ class Pieces:
     engine: FakeEngine
     batcher: Batcher
     admission: Admission
-    catalog: EncoderCatalog
+    catalog: Catalog
+    encoders: Section[Encoder]
     encoder: Encoder
     observer: ListObserver
     shared: Shared
@@ -57,9 +58,10 @@ async def assembled(
             observer=observer,
         )
         encoder = make_encoder(info, shared)
-        catalog = EncoderCatalog("encoder", lambda name, version: (name, version) == ("encoder", "7"))
+        catalog = Catalog("encoder", lambda name, version: (name, version) == ("encoder", "7"))
         catalog.add(encoder)
-        yield Pieces(engine, batcher, admission, catalog, encoder, observer, shared)
+        encoders = Section(catalog, Encoder, "encoder")
+        yield Pieces(engine, batcher, admission, catalog, encoders, encoder, observer, shared)
         await batcher.close()
         await engine.close()
 

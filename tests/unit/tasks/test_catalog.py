@@ -2,15 +2,15 @@ import asyncio
 
 import pytest
 from rolecall_server.engine.fake import fake_info
-from rolecall_server.errors import ModelNotFoundError, ModelNotLoadedError, UnavailableError
-from rolecall_server.tasks.catalog import EncoderCatalog
+from rolecall_server.errors import InvalidInputError, ModelNotFoundError, ModelNotLoadedError, UnavailableError
+from rolecall_server.tasks.catalog import Catalog, Section
 from rolecall_server.types import ModelKey
 
 from tests.unit.tasks.pieces import settled
 
 
 class Known:
-    """An encoder as far as the catalog looks at it."""
+    """A model as far as the catalog looks at it."""
 
     def __init__(self, name, version):
         self.info = fake_info(ModelKey(name, version))
@@ -25,7 +25,7 @@ def exists(name, version):
 @pytest.fixture
 def catalog():
     """encoder 2, 9 and 10 are loaded; encoder 3 and resting 1 lie in the repository."""
-    made = EncoderCatalog("encoder", exists)
+    made = Catalog("encoder", exists)
     for version in ("9", "10", "2"):
         made.add(Known("encoder", version))
     made.add(Known("other", "1"))
@@ -34,7 +34,7 @@ def catalog():
 
 @pytest.mark.parametrize(
     ("name", "version", "found"),
-    [("", "", "encoder/10"), ("encoder", "", "encoder/10"), ("encoder", "2", "encoder/2"), ("other", "", "other/1")],
+    [("encoder", "", "encoder/10"), ("encoder", "2", "encoder/2"), ("other", "", "other/1")],
 )
 async def test_a_request_finds_its_version(catalog, name, version, found):
     assert str(await catalog.find(name, version)) == found
@@ -44,7 +44,6 @@ async def test_a_request_finds_its_version(catalog, name, version, found):
     ("name", "version", "error"),
     [
         ("encoder", "3", ModelNotLoadedError),
-        ("", "3", ModelNotLoadedError),
         ("resting", "1", ModelNotLoadedError),
         ("resting", "", ModelNotLoadedError),
         ("encoder", "4", ModelNotFoundError),
@@ -58,11 +57,50 @@ async def test_what_is_not_there_is_told_apart(catalog, name, version, error):
         await catalog.find(name, version)
 
 
-async def test_without_any_version_the_default_is_unavailable_and_not_unknown():
-    empty = EncoderCatalog("encoder", exists)
+async def test_without_any_version_the_essential_model_is_unavailable_and_not_unknown():
+    empty = Catalog("encoder", exists)
 
     with pytest.raises(UnavailableError):
-        await empty.find("", "")
+        await empty.find("encoder", "")
+    with pytest.raises(ModelNotFoundError):
+        await empty.find("generator", "")
+
+
+class Other(Known):
+    """A model of another kind."""
+
+
+async def test_a_section_has_its_own_default_and_its_own_kind(catalog):
+    catalog.add(Other("generator", "1"))
+    section = Section(catalog, Other, "generator")
+
+    for name in ("", "generator"):
+        async with section.use(name, "") as found:
+            assert str(found.info.key) == "generator/1"
+    with pytest.raises(InvalidInputError) as caught:
+        async with section.use("encoder", "2"):
+            raise AssertionError
+    assert caught.value.field == "model"
+    await asyncio.wait_for(catalog.retire(ModelKey("encoder", "2"), nothing), 10)  # it was given back
+
+
+async def nothing(key):
+    return None
+
+
+async def test_whoever_wants_to_know_hears_of_every_change_of_what_serves():
+    heard = []
+    catalog = Catalog("encoder", exists, on_change=lambda: heard.append(len(catalog.serving())))
+    for version in ("1", "2"):
+        catalog.add(Known("encoder", version))
+    await catalog.retire(ModelKey("encoder", "1"), nothing)
+    async with catalog.use("encoder", "2"):
+        retiring = asyncio.create_task(catalog.retire(ModelKey("encoder", "2"), nothing))
+        await settled()
+        retiring.cancel()
+        await asyncio.wait([retiring])
+
+    assert heard == [1, 2, 1, 0, 1]
 
 
 async def test_a_version_is_retired_once_nobody_uses_it(catalog):
@@ -72,14 +110,14 @@ async def test_a_version_is_retired_once_nobody_uses_it(catalog):
     async def unload(key):
         unloaded.append(key)
 
-    async with catalog.use("", "") as first:
+    async with catalog.use("encoder", "") as first:
         async with catalog.use("encoder", "10"):
             retiring = asyncio.create_task(catalog.retire(key, unload))
             await settled()
             assert [encoder.info.key for encoder in catalog.leaving()] == [key]
             with pytest.raises(ModelNotLoadedError):
                 await catalog.find("encoder", "10")
-            assert str(await catalog.find("", "")) == "encoder/9"
+            assert str(await catalog.find("encoder", "")) == "encoder/9"
             with pytest.raises(ModelNotLoadedError):
                 await catalog.retire(key, unload)
         await settled()

@@ -9,7 +9,7 @@ from tests.unit.tasks.pieces import CONTEXT, assembled, profiles
 
 
 async def embed(it, inputs, **options):
-    return await EmbedTask(it.catalog).run(EmbedInput(inputs, **options), CONTEXT)
+    return await EmbedTask(it.encoders).run(EmbedInput(inputs, **options), CONTEXT)
 
 
 async def test_inputs_are_answered_in_their_order():

@@ -14,7 +14,7 @@ UNIT = np.eye(16, dtype=np.float32)
 
 async def match(it, query, documents, **options):
     request = MatchInput(query, profiles(documents) if not isinstance(documents, tuple) else documents, **options)
-    return await MatchTask(it.catalog, it.observer).run(request, CONTEXT)
+    return await MatchTask(it.encoders, it.observer).run(request, CONTEXT)
 
 
 def given(*vectors):

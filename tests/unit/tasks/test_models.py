@@ -58,7 +58,7 @@ def task(it, *, allow_control=True, make=None):
         catalog=it.catalog,
         control=it.engine,
         batcher=it.batcher,
-        make_encoder=make or made,
+        make_model=make or made,
         observer=it.observer,
         allow_control=allow_control,
     )

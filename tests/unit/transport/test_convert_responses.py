@@ -1,5 +1,7 @@
 """Answers of the domain become responses that say all they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from google.rpc import code_pb2
@@ -28,6 +30,9 @@ INFO = ModelInfo(
     dimensions=4,
     languages=("en", "zh"),
     measured={"cosine_mean_en": 0.75},
+)
+GENERATOR = replace(
+    INFO, key=ModelKey("generator", "10"), family="t5", max_tokens=500, max_new_tokens=100, dimensions=64
 )
 TIMING = Timing(tokenize_seconds=1.0, queue_seconds=2.0, inference_seconds=3.0, batch_size=4, padded_tokens=5)
 STAMP = types_pb2.ModelStamp(name="encoder", version="2", precision="cpu-int8", weights_hash="abc")
@@ -114,13 +119,30 @@ def test_a_model_is_told_in_full() -> None:
         languages=["en", "zh"],
         measured={"cosine_mean_en": 0.75},
         state=model_pb2.MODEL_STATE_UNLOADING,
+        family="encoder",
     )
 
 
 def test_every_limit_is_told() -> None:
-    numbers = dict(zip(ServerLimits.__dataclass_fields__, range(1, 10), strict=True))
+    numbers = dict(zip(ServerLimits.__dataclass_fields__, range(1, 11), strict=True))
     facts = ServerFacts("1.2.3", "fake", ServerLimits(**numbers))
-    info = to_server_info(facts, (ListedModel(INFO, ModelState.READY),))
+    old = replace(GENERATOR, key=ModelKey("generator", "9"), max_new_tokens=7)
+    models = (INFO, old, GENERATOR)
+    info = to_server_info(facts, tuple(ListedModel(model, ModelState.READY) for model in models))
     assert (info.version, info.backend) == ("1.2.3", "fake")
-    assert {field.name: getattr(info.limits, field.name) for field in info.limits.DESCRIPTOR.fields} == numbers
-    assert [model.name for model in info.models] == ["encoder"]
+    assert {field.name: getattr(info.limits, field.name) for field in info.limits.DESCRIPTOR.fields} == {
+        **numbers,
+        "max_source_tokens": 500,
+        "max_new_tokens": 100,
+    }
+    assert [(model.name, model.family, model.max_new_tokens) for model in info.models] == [
+        ("encoder", "encoder", 0),
+        ("generator", "t5", 7),
+        ("generator", "t5", 100),
+    ]
+
+
+def test_without_a_generator_nothing_is_said_of_its_limits() -> None:
+    facts = ServerFacts("1.2.3", "fake", ServerLimits(1, 2, 3, 4, max_running_sequences=5))
+    limits = to_server_info(facts, (ListedModel(INFO, ModelState.READY),)).limits
+    assert (limits.max_source_tokens, limits.max_new_tokens, limits.max_running_sequences) == (0, 0, 0)
