@@ -96,7 +96,7 @@ class BeamSearch:
         return Fork(parents, tokens)
 
     def results(self) -> tuple[BeamResult, ...]:
-        """The num_return_sequences best, best first, once the search is over; fewer if almost all tokens were banned."""
+        """The num_return_sequences best, best first, once the search is over; fewer where almost all was banned."""
         return tuple(
             BeamResult(beam.tokens, float(beam.score), beam.finish or FinishReason.LENGTH)
             for beam in self._finished[: self._decoding.num_return_sequences]

@@ -11,8 +11,8 @@ def distribution(scores: Scores, ids: Ids | None, decoding: Decoding) -> tuple[I
     """Tokens that may be drawn and their probabilities, both [kept].
 
     scores: [tokens], processed logits, one of them finite; of the tokens `ids`, or of all of the vocabulary. What ties
-    with the last of the top_k stays. Of equal tokens at the edge of top_p the one with the highest id stays; both as
-    in transformers.
+    with the last of the top_k stays, as in transformers. Of equal tokens at the edge of top_p the lower ids stay;
+    transformers leaves that to its sort.
     """
     scaled = scores / np.float32(decoding.temperature)
     least = np.float32(-np.inf)
@@ -34,7 +34,7 @@ def _nucleus(ids: Ids, probabilities: NDArray[np.float64], top_p: float) -> tupl
     likely = probabilities > (1.0 - top_p) / len(probabilities)
     likely[probabilities.argmax()] = True
     ids, probabilities = ids[likely], probabilities[likely]
-    order = np.lexsort((ids, probabilities))[::-1]
+    order = np.lexsort((ids, -probabilities))
     ids, probabilities = ids[order], probabilities[order]
     before = np.cumsum(probabilities) - probabilities
     count = max(1, int(np.count_nonzero(before < top_p)))
