@@ -1,0 +1,1 @@
+"""Generation measured: speed against peers, drafting, matching beside it, agreement with transformers."""
