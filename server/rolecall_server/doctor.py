@@ -147,8 +147,9 @@ def _examine_model(repository: ModelRepository, key: ModelKey, *, providers: str
 
 
 def _place(artifact: Artifact, providers: str) -> "Placement":
+    from rolecall_server.engine.ort.create import SessionSettings
     from rolecall_server.engine.ort.providers import parse_providers
-    from rolecall_server.engine.ort.session import OrtSession, SessionSettings
+    from rolecall_server.engine.ort.session import OrtSession
 
     return OrtSession(artifact, SessionSettings(parse_providers(providers))).placement
 

@@ -8,7 +8,8 @@ import threading
 import numpy as np
 import pytest
 from rolecall_server.engine.embedded import EmbeddedEngine
-from rolecall_server.engine.ort.session import OrtSession, SessionSettings
+from rolecall_server.engine.ort.create import SessionSettings
+from rolecall_server.engine.ort.session import OrtSession
 from rolecall_server.errors import EngineError, ModelNotFoundError, ModelNotLoadedError, UnavailableError
 from rolecall_server.types import ModelKey
 

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 
 from rolecall_server.engine.base import EmbedOutput, LoadedModel
-from rolecall_server.engine.ort.placement import RECORD_KEY, Placement, read_placement
-from rolecall_server.engine.ort.providers import AUTO, ORT_NAMES, choose, configure
+from rolecall_server.engine.ort.create import SessionSettings, create_session
+from rolecall_server.engine.ort.placement import Placement, read_placement
+from rolecall_server.engine.ort.providers import ORT_NAMES, choose
 from rolecall_server.engine.padding import pad
 from rolecall_server.errors import EngineError
 from rolecall_server.repository import Artifact
@@ -20,19 +19,6 @@ OUTPUT = "embedding"
 _WARM_UP_TOKENS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """How sessions run.
-
-    providers: names of providers.py, or only `auto`. intra_op_threads: threads that work on one batch, 0 for all cores.
-    gpu_memory_bytes: see providers.configure.
-    """
-
-    providers: tuple[str, ...] = (AUTO,)
-    intra_op_threads: int = 1
-    gpu_memory_bytes: int | None = None
-
-
 class OrtSession:
     """A loaded model version. EngineError on a bad artifact, a missing provider, or a batch that failed."""
 
@@ -40,7 +26,7 @@ class OrtSession:
         artifact.verify()
         self.artifact = artifact
         wanted = choose(settings.providers, artifact.provider)
-        self._session = _create(artifact, wanted, settings=settings)
+        self._session = create_session(artifact.graph, artifact.info.key, wanted, settings=settings)
         self.placement: Placement = read_placement(self._session, ORT_NAMES[wanted[0]])
         self._check_signature()
         self.warm_up()
@@ -79,34 +65,3 @@ class OrtSession:
                 f"model {self.artifact.info.key}: the graph has inputs {inputs} and outputs {outputs}, "
                 f"not {INPUTS} and {OUTPUT}"
             )
-
-
-def _create(artifact: Artifact, wanted: Sequence[str], *, settings: SessionSettings) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = settings.intra_op_threads
-    options.inter_op_num_threads = 1
-    # Keeps freed memory for the next batch; without it a session takes less memory and 10 to 17 % more CPU.
-    options.enable_cpu_mem_arena = True
-    # A pattern is kept for each shape that comes by: with free batch size and length that is a slow leak, and no gain
-    # could be measured from it.
-    options.enable_mem_pattern = False
-    # Fatal only: what goes wrong comes as an exception, and lines of another format have no place among our logs.
-    options.log_severity_level = 4
-    options.add_session_config_entry(RECORD_KEY, "1")
-    # engine/threads.py says what spinning would bring, and cost.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        providers = configure(options, wanted, gpu_memory_bytes=settings.gpu_memory_bytes)
-        # Without fallback: the wrapper would print the error and go on with the CPU alone.
-        session = ort.InferenceSession(str(artifact.graph), options, providers=providers, enable_fallback=False)
-    except EngineError:
-        raise
-    except Exception as error:
-        raise EngineError(f"model {artifact.info.key}: {type(error).__name__}: {error}") from error
-    missing = [name for name in wanted if ORT_NAMES[name] not in session.get_providers()]
-    if missing:
-        raise EngineError(
-            f"model {artifact.info.key}: {', '.join(missing)} could not start (driver or libraries missing?); "
-            "`rolecall doctor` tells more"
-        )
-    return session

@@ -2,7 +2,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from rolecall_server.engine.ort.session import OrtSession, SessionSettings
+from rolecall_server.engine.ort.create import SessionSettings
+from rolecall_server.engine.ort.session import OrtSession
 from rolecall_server.errors import EngineError
 from rolecall_server.repository import ModelRepository
 from rolecall_server.types import ModelKey

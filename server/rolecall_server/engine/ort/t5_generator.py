@@ -1,0 +1,58 @@
+"""A loaded version of a T5: its sessions, what it says of itself, and as many steppers as are asked for."""
+
+import numpy as np
+
+from rolecall_server.engine.base import LoadedModel
+from rolecall_server.engine.ort.create import SessionSettings
+from rolecall_server.engine.ort.t5_sessions import T5Sessions
+from rolecall_server.engine.ort.t5_stepper import T5Stepper
+from rolecall_server.errors import EngineError
+from rolecall_server.generation.stepper import Need, StepInput, StepperInfo
+from rolecall_server.repository import Artifact
+
+MAX_WIDTH = 16
+"""Tokens of a row that one step may take: one that is certain and 15 drafted ones."""
+
+
+class T5Generator:
+    """EngineError on a bad artifact, a missing provider, or a model that gives nonsense."""
+
+    def __init__(self, artifact: Artifact, settings: SessionSettings, *, rows: int) -> None:
+        """rows: the most rows of each stepper."""
+        facts = artifact.generator
+        if facts is None:
+            raise EngineError(f"model {artifact.info.key}: the manifest is not that of a generator")
+        self._sessions = T5Sessions(artifact, settings)
+        self.info = StepperInfo(
+            rows=rows,
+            max_source_tokens=artifact.info.max_tokens,
+            max_new_tokens=artifact.info.max_new_tokens,
+            max_width=MAX_WIDTH,
+            vocabulary=facts.vocabulary_size,
+            start_token_id=facts.decoder_start_token_id,
+            eos_token_id=facts.eos_token_id,
+            pad_token_id=artifact.pad_token_id,
+        )
+        placements = self._sessions.placements
+        fallbacks = sum(len(placement.fallbacks) for placement in placements)
+        self.loaded = LoadedModel(artifact.info, placements[-1].provider, fallbacks, generation=self.info)
+        self.warm_up()
+
+    def stepper(self) -> T5Stepper:
+        """A new one, with slots of its own."""
+        return T5Stepper(self._sessions, self.info)
+
+    def warm_up(self) -> None:
+        """Decode one token: what gives nonsense is better seen now."""
+        stepper = self.stepper()
+        stepper.prefill([np.array([self.info.eos_token_id])])
+        start = np.array([[self.info.start_token_id]])
+        output = stepper.decode(StepInput(start, np.zeros(1, np.int64), Need.LOGITS))
+        assert output.logits is not None
+        if output.logits.shape != (1, 1, self.info.vocabulary):
+            raise EngineError(
+                f"model {self.loaded.info.key}: gives {output.logits.shape[-1]} logits, the manifest says "
+                f"{self.info.vocabulary}"
+            )
+        if not np.isfinite(output.logits).all():
+            raise EngineError(f"model {self.loaded.info.key}: gives numbers that are not finite")
