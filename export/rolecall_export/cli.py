@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from rolecall_export.commands import encoder
+from rolecall_export.commands import encoder, t5
 from rolecall_export.errors import ExportError
 
 _INTERRUPTED = 130
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('rolecall')}")
     families = parser.add_subparsers(required=True, metavar="FAMILY")
     encoder.add_parser(families)
+    t5.add_parser(families)
     return parser
 
 

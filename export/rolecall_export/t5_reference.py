@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rolecall_export.progress import Advance
 from rolecall_export.t5_weights import T5Config
 
-_BATCH_SIZE = 20
+_BATCH_SIZE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ def _generate(
             input_ids=torch.from_numpy(ids),
             attention_mask=torch.from_numpy(mask),
             generation_config=_greedy(config, max_new_tokens),
+            past_key_values=_empty_cache(),
             return_dict_in_generate=True,
             output_logits=True,
         )
@@ -95,6 +96,13 @@ def _greedy(config: T5Config, max_new_tokens: int) -> Any:
         eos_token_id=config.eos_token_id,
         decoder_start_token_id=config.decoder_start_token_id,
     )
+
+
+def _empty_cache() -> Any:
+    """One that grows: the one transformers makes has as many layers as the encoder, which may be too few."""
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+    return EncoderDecoderCache(DynamicCache(), DynamicCache())
 
 
 def _written(row: list[int], margins: npt.NDArray[np.float32], end: int) -> Written:
