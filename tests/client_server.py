@@ -17,13 +17,15 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from rolecall.v1 import (
+    generation_pb2,
+    generation_pb2_grpc,
     matching_pb2,
     matching_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     types_pb2,
 )
-from rolecall_client import AsyncClient, Client, StreamedMatch
+from rolecall_client import AsyncClient, AsyncTextStream, Client, StreamedMatch, TextStream
 
 DIMENSIONS = 8
 BAD_TEXT = "BAD"
@@ -66,7 +68,8 @@ class Behaviour:
     failures: statuses that the next calls of Match and Embed end with, in order. delay: seconds before each answer.
     refusals: how many messages of streams are answered with `refusal`. hold: a stream answers only once so many
     requests came, in reverse. cut_after: how many answers a stream gives before it is cut, for each stream in turn.
-    models: names of the model in the stamps of the next answers.
+    models: names of the model in the stamps of the next answers. stream_ended: set once the RPC of a text that streams
+    is over.
     """
 
     failures: deque[status_pb2.Status] = field(default_factory=deque)
@@ -80,6 +83,7 @@ class Behaviour:
     remaining: list[float] = field(default_factory=list)
     info_calls: int = 0
     streams: int = 0
+    stream_ended: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, request: Message, context: grpc.ServicerContext) -> None:
@@ -176,6 +180,52 @@ class Matching(matching_pb2_grpc.MatchingServiceServicer):
         return response
 
 
+class Generation(generation_pb2_grpc.GenerationServiceServicer):
+    """Writes the prompt once more, in capitals; a stream gives a piece for each word."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+
+    def Generate(self, request, context):  # noqa: N802
+        self._behaviour.note(request, context)
+        count = request.decoding.num_return_sequences or 1
+        reason = generation_pb2.FINISH_REASON_EOS
+        text = request.prompt.text.upper()
+        response = generation_pb2.GenerateResponse(request_id=request.request_id, model=self._behaviour.stamp())
+        for number in range(count):
+            response.candidates.add(text=text, score=-number, finish_reason=reason, token_count=len(text))
+        response.usage.CopyFrom(self._usage(request))
+        if request.decoding.do_sample:
+            response.seed = request.decoding.seed or 77
+        return response
+
+    def GenerateStream(self, request, context):  # noqa: N802
+        behaviour = self._behaviour
+        context.add_callback(behaviour.stream_ended.set)
+        cut_after = behaviour.cut_after.popleft() if behaviour.cut_after else None
+        behaviour.note(request, context)
+        for number, word in enumerate(request.prompt.text.upper().split(" ")):
+            if number == cut_after:
+                abort(context, status(grpc.StatusCode.UNAVAILABLE, "moving on"))
+            yield generation_pb2.GenerateStreamResponse(delta=f" {word}" if number else word)
+            if word == "WAIT":
+                behaviour.stream_ended.wait(10)
+        if request.prompt.text.endswith("short"):
+            return
+        yield generation_pb2.GenerateStreamResponse(
+            request_id=request.request_id,
+            finish_reason=generation_pb2.FINISH_REASON_LENGTH,
+            usage=self._usage(request),
+            model=behaviour.stamp(),
+            seed=5,
+            score=-0.5,
+        )
+
+    def _usage(self, request):
+        size = len(request.prompt.text)
+        return generation_pb2.GenerateUsage(prompt_tokens=size, truncated_tokens=2, generated_tokens=size)
+
+
 class Models(model_pb2_grpc.ModelServiceServicer):
     def __init__(self, behaviour: Behaviour, limits: model_pb2.ServerLimits) -> None:
         self._behaviour = behaviour
@@ -206,6 +256,7 @@ class ClientServer:
         self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         self._server = grpc.server(ThreadPoolExecutor(max_workers=8), options=(("grpc.so_reuseport", 0), *options))
         matching_pb2_grpc.add_MatchingServiceServicer_to_server(Matching(self.behaviour, self.limits), self._server)
+        generation_pb2_grpc.add_GenerationServiceServicer_to_server(Generation(self.behaviour), self._server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(Models(self.behaviour, self.limits), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
@@ -243,7 +294,30 @@ class Asker:
         result = getattr(self.client, method)(*args, **options)
         return await result if inspect.isawaitable(result) else result
 
+    def text(self, prompt: str, **options: Any) -> "Text":
+        return Text(self.client.generate_stream(prompt, **options))
+
     async def stream(self, queries: Any, **options: Any) -> list[StreamedMatch]:
         if isinstance(self.client, AsyncClient):
             return [outcome async for outcome in self.client.match_stream(queries, **options)]
         return list(self.client.match_stream(queries, **options))
+
+
+class Text:
+    """One face for a text that streams from either client."""
+
+    def __init__(self, stream: TextStream | AsyncTextStream) -> None:
+        self.stream = stream
+
+    async def next(self) -> str:
+        return await anext(self.stream) if isinstance(self.stream, AsyncTextStream) else next(self.stream)
+
+    async def rest(self) -> list[str]:
+        if isinstance(self.stream, AsyncTextStream):
+            return [piece async for piece in self.stream]
+        return list(self.stream)
+
+    async def close(self) -> None:
+        closing = self.stream.close()
+        if closing is not None:
+            await closing

@@ -153,3 +153,54 @@ def test_demo_judges_the_ranking(server):
     done = run("demo", "--examples", ROOT / "examples", "--address", server.address)
     assert done.returncode == 1  # made-up embeddings rank at random
     assert "resume_zh.txt: the best 3 should all be software jobs" in done.stdout.replace("\n", " ")
+
+
+def test_generate_prints_the_text(server):
+    done = run("generate", "写 a text", "--address", server.address)
+    assert (done.returncode, done.stdout) == (0, "写 A TEXT\n")
+    assert done.stderr == "rolecall-client: the prompt is too long: of it 2 tokens were left out\n"
+
+
+def test_generate_streams_the_same_text(server):
+    done = run("generate", "写 a text", "--stream", "--address", server.address)
+    assert (done.returncode, done.stdout) == (0, "写 A TEXT\n")
+
+
+def test_generate_as_json_with_every_option(server):
+    numbers = ("--max-new-tokens", 9, "--num-beams", 2, "--num-return-sequences", 2, "--seed", 7, "--top-p", 0.5)
+    words = ("--sample", "--stop", "x", "--stop", "-", "--early-stopping", "never", "--json")
+    done = run("generate", "a", *numbers, *words, "--address", server.address)
+    found = json.loads(done.stdout)
+    assert [candidate["text"] for candidate in found["candidates"]] == ["A", "A"]
+    assert (found["candidates"][0]["finish_reason"], found["seed"]) == ("eos", 7)
+    (request,) = server.behaviour.requests
+    decoding = request.decoding
+    assert (decoding.max_new_tokens, decoding.num_beams, decoding.seed, decoding.top_p) == (9, 2, 7, 0.5)
+    assert (list(decoding.stop), decoding.do_sample) == (["x", "-"], True)
+    assert not decoding.HasField("temperature")
+
+
+def test_a_seed_that_was_drawn_is_told(server):
+    done = run("generate", "a", "--sample", "--address", server.address)
+    assert "--seed 77" in done.stderr
+
+
+def test_control_characters_of_a_text_do_not_steer_the_terminal(server):
+    for flags in ((), ("--stream",)):
+        done = run("generate", "a\x1b[2Jb\nc", *flags, "--address", server.address)
+        assert done.stdout == "A[2JB\nC\n"
+
+
+@pytest.mark.parametrize("flags", [("--num-beams", "-1"), ("--seed", 2**64), ("--top-p", "x"), ("--stream", "--json")])
+def test_generate_with_wrong_usage(server, flags):
+    done = run("generate", "a", *flags, "--address", server.address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_generate_from_standard_input(server):
+    command = [sys.executable, "-m", "rolecall_client.cli", "generate", "-", "--address", server.address]
+    for given, expected, status in (("写 a".encode(), "写 A\n".encode(), 0), (b"\xff\xfe", b"", 1)):
+        done = subprocess.run(command, input=given, capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (status, expected)
+        assert done.stderr.count(b"\n") == 1

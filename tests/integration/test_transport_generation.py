@@ -14,9 +14,9 @@ from rolecall_server.tasks.generate import GenerateInput, GenerateOutput
 
 from tests.integration.transport_server import FakeGenerate, details_of, generate_request, running, written
 
-PIECE = "一二三四五六七八" * 90
+PIECE = "一二三四五六七八" * 1024
 PIECES = 400
-"""Together several times what a connection holds of what nobody reads, and less than a message may have."""
+"""Together nearly ten megabytes: more than a connection holds of what nobody reads, and than a message may have."""
 
 
 class Held:

@@ -15,6 +15,7 @@ from rolecall_client.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from rolecall_client.generation import Candidate, GenerateQuery, GenerateUsage, Generation
 from rolecall_client.profiles import ProfileLike
 from rolecall_client.requests import EmbedQuery, MatchQuery
 from rolecall_client.results import (
@@ -29,15 +30,21 @@ from rolecall_client.results import (
     Timing,
     TokenUsage,
 )
+from rolecall_client.text_stream import AsyncTextStream, TextStream
 
 __all__ = [
     "AsyncClient",
+    "AsyncTextStream",
     "AuthenticationError",
+    "Candidate",
     "Client",
     "DeadlineExceededError",
     "EmbedQuery",
     "Embeddings",
     "FailedPreconditionError",
+    "GenerateQuery",
+    "GenerateUsage",
+    "Generation",
     "InternalError",
     "InvalidArgumentError",
     "Limits",
@@ -53,6 +60,7 @@ __all__ = [
     "RolecallError",
     "ServerInfo",
     "StreamedMatch",
+    "TextStream",
     "Timing",
     "TokenUsage",
     "UnavailableError",

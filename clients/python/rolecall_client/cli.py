@@ -13,6 +13,7 @@ import numpy as np
 from rolecall.v1 import types_pb2
 
 from rolecall_client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
+from rolecall_client.cli_generate import add_generate
 from rolecall_client.client import Client
 from rolecall_client.demo import run_demo
 from rolecall_client.errors import DeadlineExceededError, RolecallError, UnavailableError
@@ -151,6 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--output", type=Path, required=True, metavar="FILE", help="the suffix .npy may be left out")
     embed.add_argument("--kind", choices=("query", "document"), default="document")
     embed.set_defaults(run=_embed)
+
+    add_generate(commands.add_parser("generate", parents=[common], help="write a text after a prompt"))
 
     info = commands.add_parser("info", parents=[common], help="limits and models of the server")
     info.set_defaults(run=_info)

@@ -14,11 +14,12 @@ import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
-from rolecall.v1 import matching_pb2, matching_pb2_grpc, model_pb2_grpc
+from rolecall.v1 import generation_pb2_grpc, matching_pb2, matching_pb2_grpc, model_pb2_grpc
 
 from rolecall_client.base import ClientBase, seconds_left
 from rolecall_client.channel import Option
 from rolecall_client.errors import DeadlineExceededError, RolecallError, UnavailableError, from_rpc
+from rolecall_client.generation import GenerateOptions, GenerateQuery, Generation
 from rolecall_client.health import RECONNECT_DELAY, Health, not_serving_in_time, to_health
 from rolecall_client.operations import Call, Operation, T, raise_first
 from rolecall_client.profiles import ProfileLike
@@ -26,6 +27,7 @@ from rolecall_client.requests import EmbedOptions, EmbedQuery, MatchOptions, Mat
 from rolecall_client.results import Embeddings, MatchResult, ModelInfo, ServerInfo, StreamedMatch
 from rolecall_client.splitting import PARALLEL_PARTS
 from rolecall_client.streaming import DEFAULT_STREAM_TIMEOUT, StreamBook, ended_early, in_order
+from rolecall_client.text_stream import TextStream
 
 _Outbox: TypeAlias = "SimpleQueue[matching_pb2.MatchStreamRequest | None]"
 
@@ -40,10 +42,12 @@ class Client(ClientBase):
             self._channel = grpc.secure_channel(self.address, credentials, options=options)
         self._matching = matching_pb2_grpc.MatchingServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+        self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         models = model_pb2_grpc.ModelServiceStub(self._channel)
         self._methods: Mapping[str, Any] = {
             "Match": self._matching.Match,
             "Embed": self._matching.Embed,
+            "Generate": self._generation.Generate,
             "GetServerInfo": models.GetServerInfo,
             "ListModels": models.ListModels,
         }
@@ -151,6 +155,23 @@ class Client(ClientBase):
         """
         embeddings = self._run(self._session.embed(EmbedQuery(texts, **options)), timeout)
         return embeddings if errors == "keep" else raise_first(embeddings)
+
+    def generate(self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]) -> Generation:
+        """Write a text after a prompt. options: see GenerateQuery."""
+        return self._run(self._session.generate(GenerateQuery(prompt, **options)), timeout)
+
+    def generate_stream(
+        self, prompt: str, *, timeout: float | None = None, **options: Unpack[GenerateOptions]
+    ) -> TextStream:
+        """The same, piece by piece as it is written: iterate over it, then look at its `result`; close it to leave it
+        early. timeout: of the whole, from here on."""
+        request = GenerateQuery(prompt, **options).to_stream_message()
+        self._session.check_size(request)
+        deadline = time.monotonic() + self._limit(timeout)
+        return TextStream(
+            lambda: self._generation.GenerateStream(request, timeout=seconds_left(deadline), metadata=self._metadata),
+            lambda error, attempt: self._overload_delay(error, attempt, deadline),
+        )
 
     def server_info(self, *, timeout: float | None = None) -> ServerInfo:
         """Version, backend, limits and models. Asking also renews the limits that large calls are split by."""

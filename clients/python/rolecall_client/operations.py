@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rolecall.v1 import matching_pb2, model_pb2, types_pb2
 
 from rolecall_client.errors import RolecallError, from_item_status, invalid, make_error
+from rolecall_client.generation import GenerateQuery, Generation
 from rolecall_client.requests import EmbedQuery, MatchQuery, to_profiles
 from rolecall_client.results import (
     Embeddings,
@@ -29,7 +30,7 @@ from rolecall_client.results import (
 )
 from rolecall_client.splitting import Split, budget_for, split
 
-Method: TypeAlias = Literal["Match", "Embed", "GetServerInfo", "ListModels"]
+Method: TypeAlias = Literal["Match", "Embed", "Generate", "GetServerInfo", "ListModels"]
 T = TypeVar("T")
 
 
@@ -78,6 +79,17 @@ class Session:
         plan = split(inputs, head.ByteSize(), budget)
         answers = yield (Call("Embed", _with_inputs(head, inputs, part)) for part in plan.parts)
         return _merge_embeddings(len(inputs), plan, answers)
+
+    def generate(self, query: GenerateQuery) -> Operation[Generation]:
+        request = query.to_message()
+        self.check_size(request)
+        (answer,) = yield (Call("Generate", request),)
+        return Generation.from_message(answer)
+
+    def check_size(self, request: Any) -> None:
+        """Raise what the server would answer to a prompt that is too large to be sent."""
+        if self.max_message_bytes and request.ByteSize() > self.max_message_bytes:
+            raise invalid("prompt.text", f"larger than a message may be ({self.max_message_bytes} bytes)")
 
 
 class PlannedMatch:

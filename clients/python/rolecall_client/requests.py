@@ -22,12 +22,12 @@ _METRICS = {
     "dot": matching_pb2.METRIC_DOT,
     "euclidean": matching_pb2.METRIC_EUCLIDEAN,
 }
-_TRUNCATIONS = {
+TRUNCATIONS = {
     "chunk": types_pb2.TRUNCATION_CHUNK,
     "truncate": types_pb2.TRUNCATION_TRUNCATE,
     "reject": types_pb2.TRUNCATION_REJECT,
 }
-_PRIORITIES = {"interactive": types_pb2.PRIORITY_INTERACTIVE, "bulk": types_pb2.PRIORITY_BULK}
+PRIORITIES = {"interactive": types_pb2.PRIORITY_INTERACTIVE, "bulk": types_pb2.PRIORITY_BULK}
 _KINDS = {"query": matching_pb2.EMBED_KIND_QUERY, "document": matching_pb2.EMBED_KIND_DOCUMENT}
 
 
@@ -83,9 +83,9 @@ class MatchQuery:
             query=to_profile(self.query, "query"),
             top_k=self.top_k,
             min_score=self.min_score,
-            metric=_choice("metric", self.metric, _METRICS),
-            truncation=_choice("truncation", self.truncation, _TRUNCATIONS),
-            priority=_choice("priority", self.priority, _PRIORITIES),
+            metric=choice("metric", self.metric, _METRICS),
+            truncation=choice("truncation", self.truncation, TRUNCATIONS),
+            priority=choice("priority", self.priority, PRIORITIES),
             model=self.model,
             model_version=self.model_version,
         )
@@ -107,9 +107,9 @@ class EmbedQuery:
         """The request without its inputs."""
         return matching_pb2.EmbedRequest(
             request_id=self.request_id,
-            kind=_choice("kind", self.kind, _KINDS),
-            truncation=_choice("truncation", self.truncation, _TRUNCATIONS),
-            priority=_choice("priority", self.priority, _PRIORITIES),
+            kind=choice("kind", self.kind, _KINDS),
+            truncation=choice("truncation", self.truncation, TRUNCATIONS),
+            priority=choice("priority", self.priority, PRIORITIES),
             format=matching_pb2.EMBEDDING_FORMAT_FLOAT32,
             model=self.model,
             model_version=self.model_version,
@@ -123,7 +123,8 @@ def to_profiles(values: Sequence[ProfileLike], field: str) -> list[types_pb2.Pro
     return [to_profile(value, f"{field}[{index}]") for index, value in enumerate(values)]
 
 
-def _choice(name: str, value: str, table: Mapping[str, _Enum]) -> _Enum:
+def choice(name: str, value: str, table: Mapping[str, _Enum]) -> _Enum:
+    """The enum's value for a word. ValueError for a word that is none."""
     if value not in table:
         raise ValueError(f"{name}: expected one of {', '.join(table)}, not {value!r}")
     return table[value]

@@ -136,7 +136,8 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model version of the server's repository. state: `available`, `ready` or `unloading`."""
+    """A model version of the server's repository. state: `available`, `ready` or `unloading`. family: `encoder`, or
+    that of a generator, such as `t5`. max_tokens: of the window or the prompt; max_new_tokens: of what it writes."""
 
     name: str
     version: str
@@ -149,6 +150,8 @@ class ModelInfo:
     languages: tuple[str, ...]
     measured: Mapping[str, float]
     state: str
+    family: str = "encoder"
+    max_new_tokens: int = 0
 
     @classmethod
     def from_message(cls, message: model_pb2.ModelInfo) -> ModelInfo:
@@ -164,12 +167,15 @@ class ModelInfo:
             languages=tuple(message.languages),
             measured=dict(message.measured),
             state=model_pb2.ModelState.Name(message.state).removeprefix("MODEL_STATE_").lower(),
+            family=message.family,
+            max_new_tokens=message.max_new_tokens,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server publishes; 0 means no limit. Fields mean what they mean in the contract's ServerLimits."""
+    """What the server publishes; 0 means no limit, and of the last three that no generator is loaded. Fields mean what
+    they mean in the contract's ServerLimits."""
 
     max_message_bytes: int = 0
     max_documents: int = 0
@@ -180,6 +186,9 @@ class Limits:
     max_batch_tokens: int = 0
     max_batch_requests: int = 0
     default_deadline_seconds: float = 0.0
+    max_source_tokens: int = 0
+    max_new_tokens: int = 0
+    max_running_sequences: int = 0
 
     @classmethod
     def from_message(cls, message: model_pb2.ServerLimits) -> Limits:

@@ -93,11 +93,11 @@ def info_tables(info: ServerInfo) -> tuple[Table, Table]:
 
 
 def models_table(models: Sequence[ModelInfo]) -> Table:
-    table = Table("model", "version", "precision", "state", "dimensions", "window", "languages", "source")
+    table = Table("model", "version", "family", "precision", "state", "dimensions", "window", "languages", "source")
     for model in models:
         languages = ", ".join(model.languages)
         if len(model.languages) > 6:
             languages = f"{', '.join(model.languages[:6])} and {len(model.languages) - 6} more"
-        cells = (model.name, model.version, model.precision, model.state, str(model.dimensions))
+        cells = (model.name, model.version, model.family, model.precision, model.state, str(model.dimensions))
         table.add_row(*(Text(cell) for cell in (*cells, str(model.max_tokens), languages, model.source)))
     return table

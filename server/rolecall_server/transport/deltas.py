@@ -9,6 +9,9 @@ from rolecall_server.errors import EngineError
 
 OutputT = TypeVar("OutputT")
 
+MAX_PIECE_CHARS = 65_536
+"""Of one piece, so that it always goes into a message."""
+
 
 class Deltas(Generic[OutputT]):
     """Reads a text as it grows and hands it on as it is wanted: what came in between becomes one piece. So the work
@@ -24,9 +27,10 @@ class Deltas(Generic[OutputT]):
         """The text so far, then what has been added since, until its end."""
         while self._pending or not self._ended:
             if self._pending:
-                piece = "".join(self._pending)
+                text = "".join(self._pending)
                 self._pending.clear()
-                yield piece
+                for start in range(0, len(text), MAX_PIECE_CHARS):
+                    yield text[start : start + MAX_PIECE_CHARS]
             else:
                 self._changed.clear()
                 await self._changed.wait()

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 from rolecall_server.errors import DeadlineError, EngineError
-from rolecall_server.transport.deltas import reading
+from rolecall_server.transport.deltas import MAX_PIECE_CHARS, reading
 
 
 class Source:
@@ -56,6 +56,16 @@ async def test_what_came_while_nobody_read_is_one_piece() -> None:
         assert source.closed  # the writer never waited for a reader
         assert [piece async for piece in deltas.pieces()] == ["abc"]
     assert deltas.output() == 7
+
+
+async def test_what_is_too_long_for_a_message_is_cut() -> None:
+    source = Source()
+    source.put("ab" * MAX_PIECE_CHARS, "c", 7, None)
+    async with reading(source.stream()) as deltas:
+        await settled()
+        pieces = [piece async for piece in deltas.pieces()]
+    assert [len(piece) for piece in pieces] == [MAX_PIECE_CHARS, MAX_PIECE_CHARS, 1]
+    assert "".join(pieces) == "ab" * MAX_PIECE_CHARS + "c"
 
 
 async def test_an_output_without_text_is_an_output() -> None:
