@@ -14,7 +14,7 @@ from rolecall_server.batching.batcher import Batcher
 from rolecall_server.batching.queue import BatchLimits
 from rolecall_server.cache.embedding_cache import EmbeddingCache
 from rolecall_server.engine.fake import FakeBehaviour
-from rolecall_server.engine.registry import ControlledEngine, EngineOptions, create_engine
+from rolecall_server.engine.registry import ControlledEngine, EngineOptions, GenerationOptions, create_engine
 from rolecall_server.errors import ModelNotFoundError
 from rolecall_server.observability.metrics import Metrics
 from rolecall_server.observability.rpc_log import RpcHearers, RpcLog
@@ -107,7 +107,7 @@ async def serve(
         metrics_port = _serve_metrics(settings, registry, stack)
         shelf = open_shelf(settings.backend, settings.model_repository)
         options = _engine_options(settings, shelf, fake)
-        engine = create_engine(settings.backend, options, on_health=health.engine_changed)
+        engine = create_engine(settings.backend, options, on_health=health.engine_changed, observer=metrics)
         stack.push_async_callback(teardown.stop, "the engine", engine.close)
         parts = _assemble(settings, engine, shelf=shelf, metrics=metrics, health=health)
         stack.callback(parts.tokenization.close)
@@ -212,6 +212,12 @@ def _engine_options(settings: Settings, shelf: Shelf, fake: FakeBehaviour | None
         workers=settings.engine_workers,
         intra_op_threads=settings.intra_op_threads,
         gpu_memory_bytes=settings.gpu_memory_limit_mb << 20 or None,
+        generation=GenerationOptions(
+            max_rows=settings.max_running_sequences,
+            lanes=settings.generation_workers,
+            prefill_tokens=settings.generation_prefill_tokens,
+            niceness=settings.generation_niceness,
+        ),
         fake=fake or FakeBehaviour(),
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rolecall_server.generation.stepper import StepperInfo
 from rolecall_server.generation.types import Delta, Finished, GenerationRequest
-from rolecall_server.types import Backlog, ModelInfo, ModelKey, TokenIds
+from rolecall_server.types import Backlog, ModelInfo, ModelKey, Priority, TokenIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ HealthListener = Callable[[bool, str], None]
 
 
 class Engine(Protocol):
-    """Runs batches. Raises UnavailableError when it is gone, EngineError when a batch failed."""
+    """Runs batches and generations. Raises UnavailableError when it is gone, EngineError when a batch failed."""
 
     @property
     def info(self) -> EngineInfo: ...
@@ -62,14 +62,16 @@ class Engine(Protocol):
         """Embed 1 to N sequences of token ids, each of at most the model's max_tokens."""
 
     def generate(self, model: ModelKey, request: GenerationRequest) -> AsyncGenerator[Delta | Finished, None]:
-        """Deltas where the request streams, then exactly one Finished; or raises.
+        """Deltas if the request streams, as many as were fetched in time, then exactly one Finished. Or it raises:
+        DeadlineError (in the queue or while it ran), UnavailableError, EngineError, ModelNotLoadedError.
 
-        Closing it, or cancelling who waits for it, ends the work at its next step. DeadlineError where the deadline
-        passed. The engine gives the request an id of its own.
+        Closing the generator, or cancelling who waits for it, ends the work at its next step. The engine gives the
+        request an id of its own.
         """
 
-    def generation_backlog(self, model: ModelKey) -> Backlog:
-        """What a generation of this model would find before it."""
+    def generation_backlog(self, model: ModelKey, priority: Priority = Priority.INTERACTIVE) -> Backlog:
+        """What a request to a generator would find. Its tokens are those of the source and, for each row of its
+        decoding, max_new_tokens. ModelNotLoadedError."""
 
     async def health(self) -> bool:
         """Whether it can take a batch now."""

@@ -6,18 +6,27 @@ everything above the engine run on it.
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rolecall_server.engine.base import EmbedOutput, EngineInfo, HealthListener, LoadedModel
+from rolecall_server.engine.fake_stepper import FakeGeneration, FakeStepper
+from rolecall_server.engine.fake_tokenizer import byte_tokenizer
+from rolecall_server.engine.generators import Generators
+from rolecall_server.engine.lanes import Generator, LaneOptions
 from rolecall_server.errors import EngineError, ModelNotFoundError, ModelNotLoadedError, UnavailableError
-from rolecall_server.types import ModelInfo, ModelKey, TokenIds, Vector
+from rolecall_server.generation.types import Delta, Finished, GenerationRequest
+from rolecall_server.types import Backlog, ModelInfo, ModelKey, Observer, Priority, TokenIds, Vector
 
 BACKEND = "fake"
 FAKE_KEY = ModelKey("encoder", "1")
+FAKE_GENERATOR_KEY = ModelKey("generator", "1")
+_LANES = LaneOptions()
+_GENERATION = FakeGeneration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class FakeBehaviour:
 
     max_tokens: with the tokenizer of fake_tokenizer.py tokens are bytes, so 2048 is about 512 of a real model's.
     fail_every: every Nth batch fails. fail_on_token: so does each batch that holds this id (None: no id does).
+    generation, generation_rows, generation_lanes: how generators behave, and on how many lanes of how many rows.
     die_every: every Nth batch fails with UnavailableError and health is down for recovery_seconds.
     """
 
@@ -40,6 +50,9 @@ class FakeBehaviour:
     die_every: int = 0
     recovery_seconds: float = 0.5
     versions: tuple[str, ...] = ("1",)
+    generation: FakeGeneration = FakeGeneration()
+    generation_rows: int = 16
+    generation_lanes: int = 2
 
 
 def fake_info(key: ModelKey = FAKE_KEY, *, dimensions: int = 384, max_tokens: int = 2048) -> ModelInfo:
@@ -56,6 +69,22 @@ def fake_info(key: ModelKey = FAKE_KEY, *, dimensions: int = 384, max_tokens: in
     )
 
 
+def fake_generator_info(key: ModelKey = FAKE_GENERATOR_KEY, behaviour: FakeGeneration = _GENERATION) -> ModelInfo:
+    """The made-up generator's facts."""
+    return ModelInfo(
+        key=key,
+        precision="fake",
+        weights_hash=hashlib.sha256(f"fake {key}".encode()).hexdigest(),
+        source="made up",
+        licence="Apache-2.0",
+        max_tokens=behaviour.max_source_tokens,
+        dimensions=64,
+        languages=("en", "zh"),
+        family="t5",
+        max_new_tokens=behaviour.max_new_tokens,
+    )
+
+
 def fake_embedding(ids: TokenIds, dimensions: int) -> Vector:
     """A unit vector [dimensions] that is the same for the same ids, in every process, and like no other's."""
     digest = hashlib.blake2b(np.ascontiguousarray(ids, dtype="<i8").tobytes(), digest_size=16).digest()
@@ -65,9 +94,20 @@ def fake_embedding(ids: TokenIds, dimensions: int) -> Vector:
 
 
 class FakeEngine:
-    """Implements Engine and ModelControl. Versions named in the behaviour can be loaded; none is at first."""
+    """Implements Engine and ModelControl. Versions named in the behaviour can be loaded; none is at first.
 
-    def __init__(self, behaviour: FakeBehaviour, on_health: HealthListener) -> None:
+    Embeddings are made on the event loop; generations run on the real scheduler, loop and threads, over FakeSteppers.
+    """
+
+    def __init__(
+        self,
+        behaviour: FakeBehaviour,
+        on_health: HealthListener,
+        *,
+        observer: Observer,
+        lanes: LaneOptions = _LANES,
+    ) -> None:
+        """lanes: but for their number, which the behaviour has."""
         self._behaviour = behaviour
         self._on_health = on_health
         self._places = asyncio.Semaphore(behaviour.parallelism)
@@ -79,6 +119,9 @@ class FakeEngine:
         self._dead = False
         self._closed = False
         self._told = False
+        self._generators = Generators(observer, lambda whole, reason: self._tell(reason))
+        self._lanes = replace(lanes, lanes=behaviour.generation_lanes)
+        self._steppers = itertools.count()
 
     @property
     def info(self) -> EngineInfo:
@@ -102,35 +145,69 @@ class FakeEngine:
                 if not self._running:
                     self._idle.set()
 
+    def generate(self, model: ModelKey, request: GenerationRequest) -> AsyncGenerator[Delta | Finished, None]:
+        return self._generators.generate(model, request)
+
+    def generation_backlog(self, model: ModelKey, priority: Priority = Priority.INTERACTIVE) -> Backlog:
+        return self._generators.backlog(model, priority)
+
+    def leftovers(self) -> int:
+        """What is kept of generations; 0 when none is under way."""
+        return self._generators.leftovers()
+
     async def health(self) -> bool:
         return self._serving
 
     async def close(self) -> None:
         self._closed = True
+        await self._generators.close()
         await self._idle.wait()
         self._tell("closed")
 
     def loaded(self) -> Sequence[LoadedModel]:
-        return [model for _, model in sorted(self._loaded.items())]
+        models = [*self._loaded.values(), *self._generators.models()]
+        return sorted(models, key=lambda model: model.info.key)
 
     async def load(self, key: ModelKey) -> LoadedModel:
         if self._closed:
             raise UnavailableError("the engine is closed")
-        if key.name != FAKE_KEY.name or key.version not in self._behaviour.versions:
+        known = key.name in (FAKE_KEY.name, FAKE_GENERATOR_KEY.name) and key.version in self._behaviour.versions
+        if not known:
             raise ModelNotFoundError(key.name, key.version)
+        if key.name == FAKE_GENERATOR_KEY.name:
+            return await self._load_generator(key)
         info = fake_info(key, dimensions=self._behaviour.dimensions, max_tokens=self._behaviour.max_tokens)
         self._loaded[key] = LoadedModel(info, provider="none")
         self._tell(f"model {key} is loaded")
         return self._loaded[key]
 
     async def unload(self, key: ModelKey) -> None:
+        if key in self._generators:
+            await self._generators.remove(key)
+            self._tell("no model is loaded")
+            return
         if self._loaded.pop(key, None) is None:
             raise ModelNotLoadedError(key.name, key.version)
         self._tell("no model is loaded")
 
+    async def _load_generator(self, key: ModelKey) -> LoadedModel:
+        behaviour, rows = self._behaviour.generation, self._behaviour.generation_rows
+
+        def make_stepper() -> FakeStepper:
+            return FakeStepper(behaviour, rows, seed=next(self._steppers))
+
+        info = behaviour.info(rows)
+        model = LoadedModel(fake_generator_info(key, behaviour), provider="none", generation=info)
+        if key not in self._generators:
+            generator = Generator(key, info, make_stepper, byte_tokenizer())
+            await self._generators.add(generator, model, self._lanes)
+            self._tell(f"model {key} is loaded")
+        return model
+
     @property
     def _serving(self) -> bool:
-        return bool(self._loaded) and not self._dead and not self._closed
+        loaded = bool(self._loaded) or bool(self._generators.models())
+        return loaded and self._generators.whole and not self._dead and not self._closed
 
     def _require_alive(self) -> None:
         if self._closed:

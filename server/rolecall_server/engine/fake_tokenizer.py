@@ -4,6 +4,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 PAD_TOKEN_ID = 1
+END_TOKEN_ID = 2
 VOCABULARY_SIZE = len(SPECIAL_TOKENS) + 256
 
 
@@ -16,6 +17,6 @@ def byte_tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", END_TOKEN_ID)]
     )
     return tokenizer

@@ -8,13 +8,24 @@ from typing import Protocol
 
 from rolecall_server.engine.base import Engine, HealthListener, ModelControl
 from rolecall_server.engine.fake import FakeBehaviour, FakeEngine
+from rolecall_server.engine.lanes import LaneOptions
 from rolecall_server.errors import EngineError, ModelNotFoundError, NotImplementedYetError
 from rolecall_server.repository import ModelRepository
-from rolecall_server.types import ModelKey
+from rolecall_server.types import ModelKey, Observer
 
 
 class ControlledEngine(Engine, ModelControl, Protocol):
     """An engine that loads and unloads models itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """max_rows: sequences at a time, over all lanes. lanes: 0 for a choice by the cores. The rest: see LaneOptions."""
+
+    max_rows: int = 32
+    lanes: int = 0
+    prefill_tokens: int = 512
+    niceness: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +43,23 @@ class EngineOptions:
     workers: int = 0
     intra_op_threads: int = 0
     gpu_memory_bytes: int | None = None
+    generation: GenerationOptions = GenerationOptions()
     fake: FakeBehaviour = FakeBehaviour()
 
 
-def create_engine(backend: str, options: EngineOptions, *, on_health: HealthListener) -> ControlledEngine:
+def create_engine(
+    backend: str, options: EngineOptions, *, on_health: HealthListener, observer: Observer
+) -> ControlledEngine:
     """An engine with nothing loaded yet. ValueError for a name that is no backend."""
     if backend not in _BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; known are {', '.join(_BACKENDS)}")
-    return _BACKENDS[backend](options, on_health)
+    return _BACKENDS[backend](options, on_health, observer)
 
 
-def _embedded(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
+def _embedded(options: EngineOptions, on_health: HealthListener, observer: Observer) -> ControlledEngine:
     from rolecall_server.engine.embedded import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, EmbeddedEngine
+    from rolecall_server.engine.ort.create import SessionSettings
     from rolecall_server.engine.ort.providers import CPU, parse_providers, wants_gpu
-    from rolecall_server.engine.ort.session import SessionSettings
     from rolecall_server.engine.threads import split_cores
     from rolecall_server.hardware import usable_cores
 
@@ -69,18 +83,21 @@ def _embedded(options: EngineOptions, on_health: HealthListener) -> ControlledEn
         workers=split.workers,
         preferred_batch_tokens=GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS,
         on_health=on_health,
+        observer=observer,
     )
 
 
-def _fake(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
-    return FakeEngine(options.fake, on_health)
+def _fake(options: EngineOptions, on_health: HealthListener, observer: Observer) -> ControlledEngine:
+    generation = options.generation
+    lanes = LaneOptions(prefill_tokens=generation.prefill_tokens, niceness=generation.niceness)
+    return FakeEngine(options.fake, on_health, observer=observer, lanes=lanes)
 
 
-def _triton(options: EngineOptions, on_health: HealthListener) -> ControlledEngine:
+def _triton(options: EngineOptions, on_health: HealthListener, observer: Observer) -> ControlledEngine:
     raise NotImplementedYetError("the triton backend is not built yet; use --backend embedded")
 
 
-_BACKENDS: dict[str, Callable[[EngineOptions, HealthListener], ControlledEngine]] = {
+_BACKENDS: dict[str, Callable[[EngineOptions, HealthListener, Observer], ControlledEngine]] = {
     "embedded": _embedded,
     "fake": _fake,
     "triton": _triton,

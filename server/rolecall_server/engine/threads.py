@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 # On a GPU a second worker prepares its batch while the first one's runs; more would only hold more memory there.
 _GPU_WORKERS = 2
+_LEAST_LANE_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,22 @@ class CoreSplit:
 
     workers: int
     intra_op_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSplit:
+    """lanes: batches that a generator advances at a time. rows: of each."""
+
+    lanes: int
+    rows: int
+
+
+def split_rows(cores: int, *, max_rows: int, lanes: int = 0, on_gpu: bool = False) -> LaneSplit:
+    """Divide `max_rows` among lanes: by default one for each core, as two with one thread each do far more than one
+    with two, but none so small that a beam search finds no room. On a GPU a single one, for the largest batches."""
+    if not lanes:
+        lanes = 1 if on_gpu else min(max(1, cores), max(1, max_rows // _LEAST_LANE_ROWS))
+    return LaneSplit(lanes, max(1, max_rows // lanes))
 
 
 def split_cores(cores: int, *, workers: int = 0, intra_op_threads: int = 0, on_gpu: bool = False) -> CoreSplit:

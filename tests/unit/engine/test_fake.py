@@ -8,12 +8,16 @@ from rolecall_server.errors import EngineError, ModelNotFoundError, ModelNotLoad
 from rolecall_server.text.tokenizer import Tokenizer
 from rolecall_server.types import ModelKey, TextKind, Truncation
 
+from tests.observers import ListObserver
+
 BATCH = [np.arange(4, 9), np.arange(4, 7)]
 
 
 async def make(**behaviour):
     changes = []
-    engine = FakeEngine(FakeBehaviour(**behaviour), lambda serving, reason: changes.append(serving))
+    engine = FakeEngine(
+        FakeBehaviour(**behaviour), lambda serving, reason: changes.append(serving), observer=ListObserver()
+    )
     await engine.load(FAKE_KEY)
     return engine, changes
 

@@ -43,7 +43,8 @@ async def assembled(
 ) -> AsyncIterator[Pieces]:
     """The fake engine with one version loaded, and everything between it and the tasks."""
     observer = ListObserver()
-    engine = FakeEngine(FakeBehaviour(**{"dimensions": 16, "max_tokens": 64, **fake}), lambda serving, reason: None)
+    behaviour = FakeBehaviour(**{"dimensions": 16, "max_tokens": 64, **fake})
+    engine = FakeEngine(behaviour, lambda serving, reason: None, observer=observer)
     info = (await engine.load(FAKE_KEY)).info
     limits = BatchLimits(max_tokens=4096, max_sequences=32, max_delay=0.0)
     batcher = Batcher(engine, limits=limits, observer=observer, on_failure=lambda reason: None)

@@ -1,0 +1,283 @@
+"""The lanes of one generator: threads that each advance a batch of their own, and the event loop's side of them."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass, replace
+
+from rolecall_server.engine.lane import Lane, Post
+from rolecall_server.engine.lane_queue import LaneQueue
+from rolecall_server.engine.mailbox import Mailbox
+from rolecall_server.engine.supervision import Backoff, WatchedThread
+from rolecall_server.errors import (
+    InvalidInputError,
+    NonFiniteOutputError,
+    RolecallError,
+    UnavailableError,
+)
+from rolecall_server.generation.scheduler import GenerationScheduler, SchedulerLimits
+from rolecall_server.generation.stepper import Stepper, StepperInfo
+from rolecall_server.generation.text import Detokenizer
+from rolecall_server.generation.types import Delta, Failed, Finished, GenerationRequest
+from rolecall_server.types import Backlog, GenerationReport, ModelKey, Observer, Priority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOptions:
+    """lanes: how many, each a thread. prefill_tokens: see SchedulerLimits. niceness: added to that of the process."""
+
+    lanes: int = 1
+    prefill_tokens: int = 512
+    niceness: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """What lanes are made of. make_stepper: called on a lane's thread, for each lane and each replacement of one."""
+
+    key: ModelKey
+    info: StepperInfo
+    make_stepper: Callable[[], Stepper]
+    detokenizer: Detokenizer
+
+
+@dataclass(slots=True)
+class _Member:
+    """A lane as the event loop sees it. ready: it takes work. rows: those it said it has."""
+
+    thread: WatchedThread
+    ready: bool = False
+    rows: int = 0
+
+
+class GenerationLanes:
+    """Runs the requests of one generator. Belongs to the event loop; it hears of the threads in `_posted` and `_ended`.
+
+    A lane that dies fails what ran in it with UnavailableError and is replaced; what waits goes to the others, or
+    fails likewise where there is none. `whole` is false meanwhile.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        options: LaneOptions,
+        *,
+        observer: Observer,
+        on_change: Callable[[bool, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """on_change: called on the event loop with (whole, reason) when a lane died, and when all are back."""
+        self._generator = generator
+        self._options = options
+        self._observer = observer
+        self._on_change = on_change
+        self._clock = clock
+        limits = SchedulerLimits(generator.info.rows, options.prefill_tokens)
+        self._queue = LaneQueue(GenerationScheduler(limits), clock)
+        self._members: dict[int, _Member] = {}
+        self._mailboxes: dict[int, Mailbox] = {}
+        self._ids = itertools.count()
+        self._numbers = itertools.count()
+        self._backoff = Backoff()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._all_ended = asyncio.Event()
+        self._closed = False
+
+    @property
+    def info(self) -> StepperInfo:
+        return self._generator.info
+
+    @property
+    def whole(self) -> bool:
+        """Whether every lane takes work."""
+        return not self._closed and sum(member.ready for member in self._members.values()) == self._options.lanes
+
+    async def start(self) -> None:
+        """Start the lanes and wait until they take work. UnavailableError when one could not be made."""
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.create_future()
+        for _ in range(self._options.lanes):
+            self._add_lane()
+        try:
+            await self._started
+        except RolecallError:
+            await self.close()
+            raise
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta | Finished, None]:
+        """See Engine.generate."""
+        self._check(request)
+        request = replace(request, id=next(self._ids))
+        mailbox = self._mailboxes[request.id] = Mailbox()
+        self._queue.push(request)
+        self._tell_queue()
+        try:
+            while not isinstance(event := await mailbox.get(), Failed):
+                yield event
+                if isinstance(event, Finished):
+                    return
+            raise event.error.with_traceback(None)
+        finally:
+            del self._mailboxes[request.id]
+            if mailbox.end is None:
+                self._cancel(request)
+
+    def backlog(self, priority: Priority) -> Backlog:
+        return self._queue.backlog(priority)
+
+    async def close(self) -> None:
+        """Fail what waits, and what runs with its next step; end the threads. May be called again."""
+        if not self._closed:
+            self._closed = True
+            self._queue.close()
+            self._fail(self._queue.drain(), "the engine is closed")
+            if not self._members:
+                self._all_ended.set()
+        await self._all_ended.wait()
+
+    def leftovers(self) -> int:
+        """What is kept of requests; 0 when none is under way."""
+        return len(self._mailboxes) + self._queue.leftovers()
+
+    def _check(self, request: GenerationRequest) -> None:
+        """What no scheduler could ever run; callers have said it in terms of their own fields before."""
+        if self._closed:
+            raise UnavailableError("the engine is closed")
+        if not any(member.ready for member in self._members.values()):
+            raise UnavailableError("the lanes of the generator are being replaced")
+        info, decoding = self.info, request.decoding
+        if not 1 <= len(request.source) <= info.max_source_tokens:
+            raise InvalidInputError("", f"a source of {len(request.source)} tokens; 1 to {info.max_source_tokens} go")
+        if not 1 <= decoding.max_new_tokens <= info.max_new_tokens or not 1 <= decoding.rows <= info.rows:
+            raise InvalidInputError("", "more new tokens or sequences than the generator has room for, or none")
+
+    def _cancel(self, request: GenerationRequest) -> None:
+        stage = self._queue.cancel(request.id)
+        if stage is not None and self._clock() < request.deadline:  # a deadline is no client that went away
+            self._observer.on_cancelled(stage)
+        if stage == "queue":
+            self._tell_queue()
+
+    def _add_lane(self) -> None:
+        """Start a thread; RuntimeError when the system gives none."""
+        number = next(self._numbers)
+        lane = Lane(
+            number,
+            self._queue,
+            make_stepper=self._generator.make_stepper,
+            detokenizer=self._generator.detokenizer,
+            niceness=self._options.niceness,
+            clock=self._clock,
+            post=lambda lane, post: self._cross(self._posted, lane, post),
+        )
+        name = f"generate-{self._generator.key.version}-{number}"
+        thread = WatchedThread(name, lane.run, lambda: self._cross(self._ended, number))
+        thread.start()
+        self._members[number] = _Member(thread)
+
+    def _cross(self, callback: Callable[..., None], *args: object) -> None:
+        """The one crossing from the threads to the event loop."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            # The loop is closed: nobody waits for anything any more.
+            return
+
+    def _posted(self, lane: Lane, post: Post | None) -> None:
+        """A lane takes work now, or has done some."""
+        member = self._members[lane.number]
+        if post is None:
+            self._ready(member)
+            return
+        ended = [event.request_id for event in post.events if not isinstance(event, Delta)]
+        for event in post.events:
+            mailbox = self._mailboxes.get(event.request_id)
+            if mailbox is not None:
+                mailbox.put(event)
+        if ended:
+            self._queue.handed_out(lane.number, ended)
+        self._observe(member, post)
+
+    def _ready(self, member: _Member) -> None:
+        member.ready = True
+        if not self.whole:
+            return
+        self._backoff.succeeded()
+        if self._started is not None and not self._started.done():
+            self._started.set_result(None)
+        else:
+            self._on_change(True, "all lanes of the generator run")
+
+    def _observe(self, member: _Member, post: Post) -> None:
+        if post.rows != member.rows:
+            self._observer.on_running(post.rows - member.rows)
+            member.rows = post.rows
+        for _ in range(post.expired):
+            self._observer.on_shed("deadline")
+        nonfinite = sum(
+            isinstance(event, Failed) and isinstance(event.error, NonFiniteOutputError) for event in post.events
+        )
+        if nonfinite:
+            self._observer.on_nonfinite(nonfinite)
+        if post.joined or post.expired:
+            self._tell_queue()
+        self._observer.on_generation(
+            GenerationReport(
+                model=self._generator.key,
+                tokens=post.tokens,
+                queue_seconds=tuple(post.queue_seconds),
+                first_token_seconds=tuple(post.first_token_seconds),
+                inter_token_seconds=tuple(post.inter_token_seconds),
+                drafted=post.drafted,
+                accepted=post.accepted,
+            )
+        )
+
+    def _ended(self, number: int) -> None:
+        """A lane's thread is over; whatever it posted has been handled before."""
+        member = self._members.pop(number)
+        self._queue.remove_lane(number)
+        self._observer.on_running(-member.rows)
+        if self._closed:
+            self._fail(list(self._mailboxes), "the engine is closed")
+            if not self._members:
+                self._all_ended.set()
+            return
+        if not any(other.ready for other in self._members.values()):
+            self._fail(self._queue.drain(), "the lanes of the generator died")
+        self._fail(self._queue.lost(self._mailboxes), "the lane died while it generated this")
+        if self._started is not None and not self._started.done():
+            self._started.set_exception(
+                UnavailableError(f"a lane of the generator could not start: {member.thread.cause}")
+            )
+            return
+        self._on_change(False, f"a lane of the generator died of {member.thread.cause}")
+        if member.ready:
+            self._replace()
+        else:  # before it took any work: no tight circle of deaths
+            self._replace_later()
+
+    def _replace(self) -> None:
+        if self._closed:
+            return
+        try:
+            self._add_lane()
+        except RuntimeError as error:
+            self._on_change(False, f"no replacement for a lane: {error}")
+            self._replace_later()
+
+    def _replace_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._backoff.failed(), self._replace)
+
+    def _fail(self, request_ids: Iterable[int], reason: str) -> None:
+        for request_id in list(request_ids):
+            if (mailbox := self._mailboxes.get(request_id)) is not None:
+                mailbox.put(Failed(request_id, UnavailableError(reason)))
+
+    def _tell_queue(self) -> None:
+        sizes, tokens = self._queue.sizes()
+        for priority, size in sizes.items():
+            self._observer.on_queue(self._generator.key.name, priority, size=size, tokens=tokens)
