@@ -14,7 +14,8 @@ from rolecall_server.batching.batcher import Batcher
 from rolecall_server.batching.queue import BatchLimits
 from rolecall_server.cache.embedding_cache import EmbeddingCache
 from rolecall_server.engine.fake import FakeBehaviour
-from rolecall_server.engine.registry import ControlledEngine, EngineOptions, GenerationOptions, create_engine
+from rolecall_server.engine.generators import GenerationOptions
+from rolecall_server.engine.registry import ControlledEngine, EngineOptions, create_engine
 from rolecall_server.errors import ModelNotFoundError
 from rolecall_server.observability.metrics import Metrics
 from rolecall_server.observability.rpc_log import RpcHearers, RpcLog

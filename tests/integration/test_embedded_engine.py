@@ -14,6 +14,7 @@ from rolecall_server.errors import EngineError, ModelNotFoundError, ModelNotLoad
 from rolecall_server.types import ModelKey
 
 from tests.fixtures_models import tiny_repository, write_manifest
+from tests.observers import ListObserver
 
 FIRST, SECOND = ModelKey("encoder", "1"), ModelKey("encoder", "2")
 SECONDS = 30
@@ -52,7 +53,7 @@ async def health():
 
 @pytest.fixture
 async def engine(root, health):
-    engine = EmbeddedEngine(root, SessionSettings(), workers=2, on_health=health)
+    engine = EmbeddedEngine(root, SessionSettings(), workers=2, on_health=health, observer=ListObserver())
     yield engine
     await asyncio.wait_for(engine.close(), SECONDS)
 
@@ -203,7 +204,7 @@ async def test_workers_killed_at_random_moments_leave_no_batch_unanswered(engine
 
 
 async def test_closing_finishes_what_runs_and_refuses_the_rest(root, health):
-    engine = EmbeddedEngine(root, SessionSettings(), workers=1, on_health=health)
+    engine = EmbeddedEngine(root, SessionSettings(), workers=1, on_health=health, observer=ListObserver())
     await engine.load(FIRST)
     runs = [asyncio.create_task(engine.embed(FIRST, batch(seed=number))) for number in range(5)]
     await asyncio.sleep(0)
@@ -222,6 +223,6 @@ async def test_closing_finishes_what_runs_and_refuses_the_rest(root, health):
 
 
 async def test_an_engine_that_never_ran_closes(root, health):
-    await EmbeddedEngine(root, SessionSettings(), workers=2, on_health=health).close()
+    await EmbeddedEngine(root, SessionSettings(), workers=2, on_health=health, observer=ListObserver()).close()
 
     assert health.states == []

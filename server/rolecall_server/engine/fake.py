@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rolecall_server.engine.base import EmbedOutput, EngineInfo, HealthListener, LoadedModel
 from rolecall_server.engine.fake_stepper import FakeGeneration, FakeStepper
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
-from rolecall_server.engine.generators import Generators
+from rolecall_server.engine.generators import GenerationOptions, Generators
 from rolecall_server.engine.lanes import Generator, LaneOptions
 from rolecall_server.errors import EngineError, ModelNotFoundError, ModelNotLoadedError, UnavailableError
 from rolecall_server.generation.types import Delta, Finished, GenerationRequest
@@ -25,7 +25,7 @@ from rolecall_server.types import Backlog, ModelInfo, ModelKey, Observer, Priori
 BACKEND = "fake"
 FAKE_KEY = ModelKey("encoder", "1")
 FAKE_GENERATOR_KEY = ModelKey("generator", "1")
-_LANES = LaneOptions()
+_OPTIONS = GenerationOptions()
 _GENERATION = FakeGeneration()
 
 
@@ -105,9 +105,9 @@ class FakeEngine:
         on_health: HealthListener,
         *,
         observer: Observer,
-        lanes: LaneOptions = _LANES,
+        generation: GenerationOptions = _OPTIONS,
     ) -> None:
-        """lanes: but for their number, which the behaviour has."""
+        """generation: but for lanes and rows, which the behaviour has."""
         self._behaviour = behaviour
         self._on_health = on_health
         self._places = asyncio.Semaphore(behaviour.parallelism)
@@ -120,7 +120,11 @@ class FakeEngine:
         self._closed = False
         self._told = False
         self._generators = Generators(observer, lambda whole, reason: self._tell(reason))
-        self._lanes = replace(lanes, lanes=behaviour.generation_lanes)
+        self._lanes = LaneOptions(
+            lanes=behaviour.generation_lanes,
+            prefill_tokens=generation.prefill_tokens,
+            niceness=generation.niceness,
+        )
         self._steppers = itertools.count()
 
     @property

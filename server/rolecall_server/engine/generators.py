@@ -6,9 +6,20 @@ from dataclasses import dataclass
 
 from rolecall_server.engine.base import LoadedModel
 from rolecall_server.engine.lanes import GenerationLanes, Generator, LaneOptions
-from rolecall_server.errors import ModelNotLoadedError
+from rolecall_server.errors import ModelNotLoadedError, UnavailableError
 from rolecall_server.generation.types import Delta, Finished, GenerationRequest
 from rolecall_server.types import Backlog, ModelKey, Observer, Priority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """max_rows: sequences at a time, over all lanes. lanes: 0 for a choice by the cores. niceness: see
+    LaneOptions. prefill_tokens: see SchedulerLimits."""
+
+    max_rows: int = 32
+    lanes: int = 0
+    prefill_tokens: int = 512
+    niceness: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,7 @@ class Generators:
         self._observer = observer
         self._on_change = on_change
         self._loaded: dict[ModelKey, _Loaded] = {}
+        self._closed = False
 
     def __contains__(self, key: ModelKey) -> bool:
         return key in self._loaded
@@ -40,6 +52,9 @@ class Generators:
         """Start the lanes of a generator. UnavailableError."""
         lanes = GenerationLanes(generator, options, observer=self._observer, on_change=self._changed)
         await lanes.start()
+        if self._closed:
+            await lanes.close()
+            raise UnavailableError("the engine is closed")
         self._loaded[generator.key] = _Loaded(lanes, model)
 
     async def remove(self, key: ModelKey) -> None:
@@ -61,6 +76,8 @@ class Generators:
         return sum(loaded.lanes.leftovers() for loaded in self._loaded.values())
 
     async def close(self) -> None:
+        """End all lanes; see GenerationLanes.close."""
+        self._closed = True
         await asyncio.gather(*(loaded.lanes.close() for loaded in self._loaded.values()))
 
     def _lanes(self, key: ModelKey) -> GenerationLanes:

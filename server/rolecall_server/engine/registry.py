@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rolecall_server.engine.base import Engine, HealthListener, ModelControl
 from rolecall_server.engine.fake import FakeBehaviour, FakeEngine
-from rolecall_server.engine.lanes import LaneOptions
+from rolecall_server.engine.generators import GenerationOptions
 from rolecall_server.errors import EngineError, ModelNotFoundError, NotImplementedYetError
 from rolecall_server.repository import ModelRepository
 from rolecall_server.types import ModelKey, Observer
@@ -16,16 +16,6 @@ from rolecall_server.types import ModelKey, Observer
 
 class ControlledEngine(Engine, ModelControl, Protocol):
     """An engine that loads and unloads models itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationOptions:
-    """max_rows: sequences at a time, over all lanes. lanes: 0 for a choice by the cores. The rest: see LaneOptions."""
-
-    max_rows: int = 32
-    lanes: int = 0
-    prefill_tokens: int = 512
-    niceness: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +74,12 @@ def _embedded(options: EngineOptions, on_health: HealthListener, observer: Obser
         preferred_batch_tokens=GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS,
         on_health=on_health,
         observer=observer,
+        generation=options.generation,
     )
 
 
 def _fake(options: EngineOptions, on_health: HealthListener, observer: Observer) -> ControlledEngine:
-    generation = options.generation
-    lanes = LaneOptions(prefill_tokens=generation.prefill_tokens, niceness=generation.niceness)
-    return FakeEngine(options.fake, on_health, observer=observer, lanes=lanes)
+    return FakeEngine(options.fake, on_health, observer=observer, generation=options.generation)
 
 
 def _triton(options: EngineOptions, on_health: HealthListener, observer: Observer) -> ControlledEngine:

@@ -26,10 +26,11 @@ class CoreSplit:
 
 @dataclass(frozen=True, slots=True)
 class LaneSplit:
-    """lanes: batches that a generator advances at a time. rows: of each."""
+    """lanes: batches that a generator advances at a time. rows: of each. intra_op_threads: that one may use."""
 
     lanes: int
     rows: int
+    intra_op_threads: int
 
 
 def split_rows(cores: int, *, max_rows: int, lanes: int = 0, on_gpu: bool = False) -> LaneSplit:
@@ -37,7 +38,7 @@ def split_rows(cores: int, *, max_rows: int, lanes: int = 0, on_gpu: bool = Fals
     with two, but none so small that a beam search finds no room. On a GPU a single one, for the largest batches."""
     if not lanes:
         lanes = 1 if on_gpu else min(max(1, cores), max(1, max_rows // _LEAST_LANE_ROWS))
-    return LaneSplit(lanes, max(1, max_rows // lanes))
+    return LaneSplit(lanes, max(1, max_rows // lanes), max(1, cores // lanes))
 
 
 def split_cores(cores: int, *, workers: int = 0, intra_op_threads: int = 0, on_gpu: bool = False) -> CoreSplit:
