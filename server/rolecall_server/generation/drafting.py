@@ -20,8 +20,6 @@ _WEIGHT = 3.0
 _FORGETTING = 0.9
 _MARGIN = 1.05
 """A proposal has to promise this many times the speed of a plain step."""
-_PROBE = 2
-_FIRST_PATIENCE, _LAST_PATIENCE = 8, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +60,49 @@ def accept(drafts: Sequence[int], best: Sequence[int]) -> int:
 
 
 class Drafter:
-    """Proposes tokens for one row and learns from what became of them. Cheap where it proposes nothing."""
+    """Proposes tokens for one row and learns from what became of them.
+
+    Where it proposes nothing, it still watches whether the first token would have held: it stops where drafts don't
+    pay and begins again where they would, and neither costs a step.
+    """
 
     def __init__(self, source: Sequence[int], *, longest: int = 12) -> None:
         """source: the encoder's tokens. longest: the most tokens of a proposal."""
         self._source = [int(token) for token in source]
         self._longest = longest
         self._index: dict[tuple[int, ...], list[int]] | None = None
-        self._expected = -1  # where in the source the output is, had it gone on as at the last call; -1 for nowhere
-        self._length = 0  # tokens of the output at the last call
-        self._kind = 1
+        self._place = -1  # where in the source the output would have gone on at the last call; -1 for nowhere
+        self._kind = 0  # of the match that said so
+        self._length = 0  # tokens of the output then
+        self._watching = False  # whether nothing was proposed then, or nothing verified
         self._held = {kind: chance * _WEIGHT for kind, chance in _CHANCES.items()}
         self._tried = dict.fromkeys(_CHANCES, _WEIGHT)
-        self._silent, self._patience = 0, _FIRST_PATIENCE
 
     def propose(self, tokens: Sequence[int], limit: int, *, cost: WidthCost | None = None) -> list[int]:
         """At most `limit` tokens that may follow `tokens`, the output so far; none where it would not pay.
 
-        cost: of the step that would verify them.
+        To be called after each step. cost: of the step that would verify them.
         """
-        at, kind = self._match(tokens)
-        self._expected, self._length = at, len(tokens)
-        if at < 0:
+        went_on = self._goes_on(tokens)
+        if self._watching and self._place >= 0 and len(tokens) > self._length:
+            self._count(1, int(tokens[self._length] == self._source[self._place]))
+        self._place, self._kind = self._match(tokens, went_on)
+        self._length, self._watching = len(tokens), True
+        if self._place < 0:
             return []
-        self._kind = kind
-        limit = min(limit, self._longest, len(self._source) - at)
-        return self._source[at : at + self._worth(limit, cost or WidthCost())]
+        limit = min(limit, self._longest, len(self._source) - self._place)
+        return self._source[self._place : self._place + self._worth(limit, cost or WidthCost())]
 
     def learn(self, proposed: int, accepted: int) -> None:
         """Of the last proposal, how many tokens were verified, and how many of these held."""
-        if proposed == 0:
-            return
+        if proposed:
+            self._watching = False
+            self._count(proposed, accepted)
+
+    def _count(self, proposed: int, accepted: int) -> None:
         kind = self._kind
         self._held[kind] = self._held[kind] * _FORGETTING + accepted
         self._tried[kind] = self._tried[kind] * _FORGETTING + accepted + (accepted < proposed)
-        if accepted == proposed:
-            self._patience = _FIRST_PATIENCE
 
     def _worth(self, limit: int, cost: WidthCost) -> int:
         """The length with the most tokens for the time, by the chance of this kind of match; 0 if none pays."""
@@ -108,31 +113,25 @@ class Drafter:
             expected += power
             if expected / cost(count + 1) > gain:
                 length, gain = count, expected / cost(count + 1)
-        if length or limit < 1:
-            return length
-        # It does not pay now. Try again now and then, ever more rarely, unless even sure tokens would not pay.
-        self._silent += 1
-        probe = min(_PROBE, limit)
-        if self._silent < self._patience or (probe + 1) / cost(probe + 1) <= _MARGIN:
-            return 0
-        self._silent, self._patience = 0, min(2 * self._patience, _LAST_PATIENCE)
-        return probe
+        return length
 
-    def _match(self, tokens: Sequence[int]) -> tuple[int, int]:
+    def _goes_on(self, tokens: Sequence[int]) -> bool:
+        """Whether the output went on as the source does since the last call."""
+        new = list(tokens[self._length :])
+        return self._place >= 0 and bool(new) and self._source[self._place : self._place + len(new)] == new
+
+    def _match(self, tokens: Sequence[int], went_on: bool) -> tuple[int, int]:
         """Where in the source the output may go on, -1 for nowhere, and the kind of the match."""
-        source = self._source
-        if self._expected >= 0:
-            new = list(tokens[self._length :])
-            at = self._expected + len(new)
-            if new and source[self._expected : at] == new:
-                return (at, _GOES_ON) if at < len(source) else (-1, 0)
+        if went_on:
+            at = self._place + len(tokens) - self._length
+            return (at, _GOES_ON) if at < len(self._source) else (-1, 0)
         if self._index is None:
-            self._index = _index(source)
+            self._index = _index(self._source)
         for size in range(min(_LONGEST_MATCH, len(tokens)), 0, -1):
             places = self._index.get(tuple(tokens[-size:]))
             # One token says little unless it is the only one of its kind in the source.
             if places and (size > 1 or len(places) == 1):
-                return next((place for place in places if place >= self._expected), places[0]), size
+                return next((place for place in places if place >= self._place), places[0]), size
         return -1, 0
 
 

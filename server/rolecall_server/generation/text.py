@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 _UNDECODED = "\ufffd"
-_HELD = 3
-"""A character of UTF-8 has at most four bytes, so three can wait for the last one."""
 _LONGEST_WAIT = 64
 """Tokens that may wait for a whole character; so many without one are no text."""
+_STILL_OPEN = 3
+"""A character of UTF-8 has at most four bytes, so of those tokens this many may yet become one."""
 
 
 class Detokenizer(Protocol):
@@ -51,16 +51,13 @@ class TextStream:
             if self._context or not self._detokenizer.decode([token, token]):
                 self._pending.pop()
             return ""
-        held = min(len(text) - len(text.rstrip(_UNDECODED)), _HELD)
-        new = self._show(text[: len(text) - held])
-        if not held:
-            self._settle(self._pending, text)
-            self._pending = []
+        if not text.endswith(_UNDECODED):
+            new = self._settle(len(self._pending), text)
         elif len(self._pending) > _LONGEST_WAIT:
-            given = self._text(self._pending[:-_HELD])
-            new += self._show(given)
-            self._settle(self._pending[:-_HELD], given)
-            self._pending = self._pending[-_HELD:]
+            count = self._cut()
+            new = self._settle(count, self._text(self._pending[:count]))
+        else:
+            new = self._show(text.rstrip(_UNDECODED))
         return self._stops.feed(new)
 
     def finish(self) -> str:
@@ -91,16 +88,29 @@ class TextStream:
         self._shown = max(self._shown, len(text))
         return new
 
-    def _settle(self, tokens: list[int], text: str) -> None:
-        """Make these tokens the context if there is no better; best is a single one that is a text of its own."""
+    def _settle(self, count: int, text: str) -> str:
+        """Be done with the first `count` pending tokens, whose text is `text`; gives what was not shown of it.
+
+        They become the context if there is no better; best is a single one that is a text of its own.
+        """
+        tokens, self._pending = self._pending[:count], self._pending[count:]
+        new = self._show(text)
         self._shown = 0
-        if len(self._context) == 1:
-            return
-        alone = self._detokenizer.decode(tokens[-1:])
-        if alone and _UNDECODED not in alone:
-            self._context, self._context_text = tokens[-1:], alone
-        elif not self._context:
-            self._context, self._context_text = list(tokens), text
+        if len(self._context) != 1:
+            alone = self._detokenizer.decode(tokens[-1:])
+            if alone and _UNDECODED not in alone:
+                self._context, self._context_text = tokens[-1:], alone
+            elif not self._context:
+                self._context, self._context_text = tokens, text
+        return new
+
+    def _cut(self) -> int:
+        """How many pending tokens to give up on: cutting a character would make more U+FFFD of it."""
+        tokens = self._pending
+        return min(
+            range(len(tokens) - _STILL_OPEN, len(tokens) + 1),
+            key=lambda count: len(self._text(tokens[:count])) + len(self._text(tokens[count:])),
+        )
 
 
 def whole_text(detokenizer: Detokenizer, tokens: Iterable[int], stop: Sequence[str] = ()) -> str:
