@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rolecall_server.engine.base import LoadedModel
-from rolecall_server.engine.fake import FAKE_KEY, fake_info
+from rolecall_server.engine.fake import FAKE_GENERATOR_KEY, FAKE_KEY, fake_generator_info, fake_info
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 from rolecall_server.errors import EngineError, ModelNotFoundError
 from rolecall_server.repository import ModelRepository
@@ -51,23 +51,24 @@ class RepositoryShelf(ModelRepository):
 
 
 class FakeShelf:
-    """The one version of the fake engine, with a tokenizer of one token for each byte."""
+    """The fake engine's encoder and generator, of one version each, with a tokenizer of one token for each byte."""
 
     def versions(self) -> list[ModelKey]:
-        return [FAKE_KEY]
+        return [FAKE_KEY, FAKE_GENERATOR_KEY]
 
     def has(self, name: str, version: str = "") -> bool:
-        return name == FAKE_KEY.name and version in ("", FAKE_KEY.version)
+        return any(name == key.name and version in ("", key.version) for key in self.versions())
 
     def latest(self, name: str) -> ModelKey:
-        if name != FAKE_KEY.name:
-            raise ModelNotFoundError(name)
-        return FAKE_KEY
+        for key in self.versions():
+            if name == key.name:
+                return key
+        raise ModelNotFoundError(name)
 
     def info(self, key: ModelKey) -> ModelInfo:
-        if not self.has(key.name, key.version):
+        if key not in self.versions():
             raise ModelNotFoundError(key.name, key.version)
-        return fake_info(key)
+        return fake_generator_info(key) if key.name == FAKE_GENERATOR_KEY.name else fake_info(key)
 
     def tokenizer(self, info: ModelInfo) -> Tokenizer:
         return Tokenizer(byte_tokenizer(), max_tokens=info.max_tokens, prefixes={})

@@ -1,4 +1,4 @@
-"""GenerationService on a real server, before tasks that do as the test says: streams, slow readers, those who leave."""
+"""GenerationService on a real server, before tasks that do as the test says: streams, errors, those who leave."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,14 +9,9 @@ import pytest
 from rolecall.v1 import generation_pb2 as pb
 from rolecall.v1.generation_pb2_grpc import GenerationServiceStub
 from rolecall_server.errors import EngineError, OverloadedError
-from rolecall_server.generation.types import FinishReason
 from rolecall_server.tasks.generate import GenerateInput, GenerateOutput
 
 from tests.integration.transport_server import FakeGenerate, details_of, generate_request, running, written
-
-PIECE = "一二三四五六七八" * 1024
-PIECES = 400
-"""Together nearly ten megabytes: more than a connection holds of what nobody reads, and than a message may have."""
 
 
 class Held:
@@ -90,35 +85,6 @@ async def test_a_deadline_ends_the_work_and_the_stream() -> None:
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(it.generate.closed.acquire(), 10)
         assert [code for _, code, _ in await it.done()] == ["DEADLINE_EXCEEDED"]
-
-
-async def flood(_: GenerateInput) -> AsyncIterator[str | GenerateOutput]:
-    for _number in range(PIECES):
-        yield PIECE
-        await asyncio.sleep(0)
-    yield written(PIECE * PIECES, FinishReason.LENGTH)
-
-
-async def test_the_work_does_not_wait_for_a_client_that_does_not_read() -> None:
-    async with running() as it:
-        it.generate.behave = flood
-        call = GenerationServiceStub(it.channel).GenerateStream(generate_request())
-        await asyncio.wait_for(it.generate.closed.acquire(), 30)  # done, and nothing of it read
-        answers = [answer async for answer in call]
-    assert len(answers) < PIECES / 2  # what could not be sent went as one
-    assert "".join(answer.delta for answer in answers) == PIECE * PIECES
-    assert answers[-1].finish_reason == pb.FINISH_REASON_LENGTH
-
-
-async def test_a_client_that_never_reads_is_cut_at_its_deadline() -> None:
-    async with running() as it:
-        it.generate.behave = flood
-        call = GenerationServiceStub(it.channel).GenerateStream(generate_request(), timeout=1.0)
-        await asyncio.wait_for(it.generate.closed.acquire(), 30)
-        # Whose clock says so first decides between the two.
-        ((_, code, _),) = await it.done()
-        assert code in {"DEADLINE_EXCEEDED", "CANCELLED"}
-        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def read_to_the_error(call: Any) -> tuple[str, grpc.aio.AioRpcError]:

@@ -97,7 +97,7 @@ class Generator:
         """A request counts as its source and all that it may write, for each text that it writes at a time."""
         self._parts.admission.check_tokens(
             source_tokens + decoding.rows * decoding.max_new_tokens,
-            self._parts.engine.generation_backlog(self.info.key),
+            self._parts.engine.generation_backlog(self.info.key, context.priority),
             priority=context.priority,
             now=self._parts.clock(),
             deadline=context.deadline,

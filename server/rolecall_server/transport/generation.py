@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Protocol, TypeAlias
 
 from rolecall.v1 import generation_pb2 as pb
@@ -9,7 +10,6 @@ from rolecall.v1 import generation_pb2 as pb
 from rolecall_server.tasks.generate import GenerateInput, GenerateOutput
 from rolecall_server.transport.calls import MessageStream
 from rolecall_server.transport.convert_generation import to_generate_input, to_generate_response, to_last_message
-from rolecall_server.transport.deltas import reading
 from rolecall_server.transport.limits import ServerLimits
 from rolecall_server.types import RequestContext
 
@@ -40,11 +40,13 @@ class GenerationServicer:
     async def GenerateStream(  # noqa: N802
         self, request: pb.GenerateStreamRequest, context: RequestContext, stream: GenerationMessages
     ) -> None:
-        """A client that reads slowly gets the text in fewer and longer pieces; the work does not wait for it."""
+        """The work does not wait for a client that reads slowly: what it has not fetched, the engine joins."""
         started = time.perf_counter()
         given = to_generate_input(request, self._limits)
-        async with reading(self._generate.stream(given, context)) as deltas:
-            async for piece in deltas.pieces():
-                await stream.send(pb.GenerateStreamResponse(request_id=context.request_id, delta=piece))
-        seconds = time.perf_counter() - started
-        await stream.send(to_last_message(deltas.output(), request_id=context.request_id, total_seconds=seconds))
+        async with aclosing(self._generate.stream(given, context)) as events:
+            async for event in events:
+                if isinstance(event, str):
+                    await stream.send(pb.GenerateStreamResponse(request_id=context.request_id, delta=event))
+                    continue
+                seconds = time.perf_counter() - started
+                await stream.send(to_last_message(event, request_id=context.request_id, total_seconds=seconds))
