@@ -57,6 +57,7 @@ class BeamSearch:
         self._beams = [_Beam((), np.float32(0.0), text=text)]
         self._finished: list[_Beam] = []
         self._done = False
+        self._need: Need | None = None
 
     @property
     def rows(self) -> int:
@@ -74,7 +75,9 @@ class BeamSearch:
 
     def need(self) -> Need:
         """What the next step has to give for all rows of the group."""
-        return max(self._processors.need(beam.tokens, 2 * self._count) for beam in self._beams)
+        if self._need is None:
+            self._need = max(self._processors.need(beam.tokens, 2 * self._count) for beam in self._beams)
+        return self._need
 
     def advance(self, scores: Sequence[RowScores]) -> Fork | None:
         """Take one step; scores[i] is of row i, with at least what `need()` said. None when the search is over.
@@ -92,6 +95,7 @@ class BeamSearch:
         # Several tokens of one beam may complete a stop string; then rows are left over, and wait with no chance.
         spare = replace(running[0], score=np.float32(-np.inf))
         self._beams = running + [spare] * (self._count - len(running))
+        self._need = None
         parents, tokens = zip(*((beam.parent, beam.tokens[-1]) for beam in self._beams), strict=True)
         return Fork(parents, tokens)
 

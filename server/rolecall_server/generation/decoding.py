@@ -1,15 +1,14 @@
 """What a request may ask of decoding: its limits, and the check that names the first field to break one."""
 
-import math
-
 from rolecall_server.errors import InvalidInputError
 from rolecall_server.generation.stepper import StepperInfo
 from rolecall_server.generation.types import Decoding
 
 MAX_BEAMS = 8
 MAX_RETURN_SEQUENCES = 8
-MAX_TEMPERATURE = 100.0
-MAX_REPETITION_PENALTY = 10.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 100.0
+MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY = 0.01, 10.0
+"""Nearer to 0, a division by either leaves float32."""
 MAX_LENGTH_PENALTY = 5.0
 """Either sign. Beyond it, length ** length_penalty leaves nothing of the log-probabilities."""
 MAX_SEED = 2**64 - 1
@@ -59,20 +58,19 @@ def _check_sequences(decoding: Decoding, info: StepperInfo, field: str) -> None:
 
 
 def _check_sampling(decoding: Decoding, info: StepperInfo, field: str) -> None:
-    _above_zero(f"{field}.temperature", decoding.temperature, MAX_TEMPERATURE)
+    _within(f"{field}.temperature", decoding.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE)
     # The default may be more than a tiny vocabulary has; then it limits nothing.
     _within(f"{field}.top_k", decoding.top_k, 0, max(info.vocabulary, Decoding().top_k))
-    _above_zero(f"{field}.top_p", decoding.top_p, 1.0)
+    if not 0.0 < decoding.top_p <= 1.0:
+        raise InvalidInputError(f"{field}.top_p", "must be above 0 and at most 1")
     _within(f"{field}.seed", decoding.seed, 0, MAX_SEED)
 
 
 def _check_penalties(decoding: Decoding, info: StepperInfo, field: str) -> None:
-    _above_zero(f"{field}.repetition_penalty", decoding.repetition_penalty, MAX_REPETITION_PENALTY)
+    penalty = decoding.repetition_penalty
+    _within(f"{field}.repetition_penalty", penalty, MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY)
     _within(f"{field}.no_repeat_ngram_size", decoding.no_repeat_ngram_size, 0, info.max_new_tokens)
-    if not abs(decoding.length_penalty) <= MAX_LENGTH_PENALTY:
-        raise InvalidInputError(
-            f"{field}.length_penalty", f"must lie between {-MAX_LENGTH_PENALTY:g} and {MAX_LENGTH_PENALTY:g}"
-        )
+    _within(f"{field}.length_penalty", decoding.length_penalty, -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY)
 
 
 def _check_stop(decoding: Decoding, field: str, longest_piece: int) -> None:
@@ -89,12 +87,7 @@ def _check_stop(decoding: Decoding, field: str, longest_piece: int) -> None:
             raise InvalidInputError(name, f"is longer than {decoding.max_new_tokens} new tokens can be")
 
 
-def _within(field: str, value: int, least: int, most: int) -> None:
+def _within(field: str, value: float, least: float, most: float) -> None:
+    # NaN compares false, so it is refused.
     if not least <= value <= most:
         raise InvalidInputError(field, f"must be from {least} to {most}")
-
-
-def _above_zero(field: str, value: float, most: float) -> None:
-    # Written so that NaN fails; infinity is above every limit.
-    if not (math.isfinite(value) and 0.0 < value <= most):
-        raise InvalidInputError(field, f"must be above 0 and at most {most:g}")

@@ -60,15 +60,14 @@ class Processors:
             return scores
         scores = scores.copy()
         if self._penalty != 1.0:
-            seen = np.unique(np.array([self._info.start_token_id, *tokens], dtype=np.int64))
-            at = seen if ids is None else np.flatnonzero(np.isin(ids, seen))
+            at = _places([self._info.start_token_id, *tokens], ids)
             part, penalty = scores[at], np.float32(self._penalty)
             scores[at] = np.where(part < 0, part * penalty, part / penalty)
-        banned = np.array(self._banned(tokens), dtype=np.int64)
-        if len(banned):
-            scores[banned if ids is None else np.isin(ids, banned)] = -np.inf
+        banned = self._banned(tokens)
+        if banned:
+            scores[_places(banned, ids)] = -np.inf
             if scores.max() == -np.inf:
-                scores[self._info.eos_token_id if ids is None else ids == self._info.eos_token_id] = 0.0
+                scores[_places([self._info.eos_token_id], ids)] = 0.0
         return scores
 
     def _banned(self, tokens: Sequence[int]) -> list[int]:
@@ -78,13 +77,23 @@ class Processors:
         return banned
 
 
+def _places(tokens: list[int], ids: Ids | None) -> list[int]:
+    """Where among `ids` these tokens are; in the vocabulary, if None. Repeated ones may be repeated."""
+    if ids is None:
+        return tokens
+    wanted = set(tokens)
+    return [place for place, token in enumerate(ids.tolist()) if token in wanted]
+
+
 def _repeats(tokens: list[int], size: int) -> list[int]:
     """The tokens that followed the last `size` - 1 tokens wherever these came before."""
     if len(tokens) < size:
         return []
     if size == 1:
         return tokens
-    row = np.array(tokens, dtype=np.int64)
-    earlier = np.lib.stride_tricks.sliding_window_view(row, size)
-    same = (earlier[:, :-1] == row[len(row) - size + 1 :]).all(axis=1)
-    return [int(token) for token in earlier[same, -1]]
+    last, ending = tokens[-1], tokens[1 - size :]
+    return [
+        tokens[at + 1]
+        for at in range(size - 2, len(tokens) - 1)
+        if tokens[at] == last and tokens[at + 2 - size : at + 1] == ending
+    ]

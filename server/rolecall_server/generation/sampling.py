@@ -1,49 +1,44 @@
 """Sampling: temperature, top_k and top_p in transformers' order, and random numbers that belong to one request."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rolecall_server.generation.processors import Ids, Scores
 from rolecall_server.generation.types import Decoding
 
 
-def distribution(scores: Scores, ids: Ids | None, decoding: Decoding) -> tuple[Ids, NDArray[np.float64]]:
-    """Tokens that may be drawn and their probabilities, both [kept].
+def distribution(scores: Scores, ids: Ids | None, decoding: Decoding) -> tuple[Ids, Scores]:
+    """Tokens that may be drawn and their weights, both [kept]; weights are probabilities but for a factor.
 
     scores: [tokens], processed logits, one of them finite; of the tokens `ids`, or of all of the vocabulary. What ties
     with the last of the top_k stays, as in transformers. Of equal tokens at the edge of top_p the lower ids stay;
     transformers leaves that to its sort.
     """
     scaled = scores / np.float32(decoding.temperature)
-    least = np.float32(-np.inf)
+    kept = np.arange(len(scaled), dtype=np.int64) if ids is None else ids
     if 0 < decoding.top_k < len(scaled):
         at = len(scaled) - decoding.top_k
-        least = np.partition(scaled, at)[at]
-    index = np.flatnonzero((scaled >= least) & (scaled > -np.inf))
-    kept = index if ids is None else ids[index]
-    weights = np.exp(scaled[index].astype(np.float64) - float(scaled[index].max()))
-    probabilities = weights / weights.sum()
-    if decoding.top_p < 1.0:
-        kept, probabilities = _nucleus(kept, probabilities, decoding.top_p)
-    return kept, probabilities
+        stays = scaled >= np.partition(scaled, at)[at]
+        kept, scaled = kept[stays], scaled[stays]
+    weights = np.exp(scaled - scaled.max())  # 0 for what is banned
+    return _nucleus(kept, weights, decoding.top_p) if decoding.top_p < 1.0 else (kept, weights)
 
 
-def _nucleus(ids: Ids, probabilities: NDArray[np.float64], top_p: float) -> tuple[Ids, NDArray[np.float64]]:
-    """The fewest most likely tokens that hold `top_p` together (Holtzman et al., 2019), scaled to 1 again."""
-    # All tokens this unlikely hold less than 1 - top_p together: not worth sorting.
-    likely = probabilities > (1.0 - top_p) / len(probabilities)
-    likely[probabilities.argmax()] = True
-    ids, probabilities = ids[likely], probabilities[likely]
-    order = np.lexsort((ids, -probabilities))
-    ids, probabilities = ids[order], probabilities[order]
-    before = np.cumsum(probabilities) - probabilities
-    count = max(1, int(np.count_nonzero(before < top_p)))
-    return ids[:count], probabilities[:count] / probabilities[:count].sum()
+def _nucleus(ids: Ids, weights: Scores, top_p: float) -> tuple[Ids, Scores]:
+    """The fewest most likely tokens that hold `top_p` of all together (Holtzman et al., 2019)."""
+    total = weights.sum(dtype=np.float64)
+    # All tokens this unlikely hold less than 1 - top_p together: not worth sorting. The most likely one has weight 1.
+    likely = weights > min((1.0 - top_p) * total / len(weights), 0.5)
+    ids, weights = ids[likely], weights[likely]
+    order = np.lexsort((ids, -weights))
+    ids, weights = ids[order], weights[order]
+    before = np.cumsum(weights, dtype=np.float64) - weights
+    count = max(1, int(np.count_nonzero(before < top_p * total)))
+    return ids[:count], weights[:count]
 
 
-def draw(ids: Ids, probabilities: NDArray[np.float64], number: float) -> int:
-    """The token at which the probabilities, added up in order, exceed `number`, which lies in [0, 1)."""
-    cumulative = np.cumsum(probabilities)
+def draw(ids: Ids, weights: Scores, number: float) -> int:
+    """The token at which the weights, added up in order, exceed `number` times their sum; it lies in [0, 1)."""
+    cumulative = np.cumsum(weights, dtype=np.float64)
     at = np.searchsorted(cumulative, number * cumulative[-1], side="right")
     return int(ids[min(int(at), len(ids) - 1)])
 
