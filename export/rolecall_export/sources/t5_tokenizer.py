@@ -56,17 +56,26 @@ def _load(folder: Path) -> Tokenizer:
 def byte_tokenizer(*, extra_ids: int = 125) -> Tokenizer:
     """ByT5's: three special tokens, one for each byte, then the sentinels. Method: Xue et al. 2022.
 
-    Like transformers', but for a text that itself ends with </s>: that gets another one.
+    Like transformers', but for a text that itself ends with </s>, which gets another one, and for bytes that are no
+    character, which become U+FFFD instead of nothing.
     """
-    tokens = (*_BYTE_SPECIALS, *(f"<0x{value:02X}>" for value in range(256)))
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=_BYTE_SPECIALS[-1], byte_fallback=True))
+    vocabulary = {token: index for index, token in enumerate((*_BYTE_SPECIALS, *_byte_letters()))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    # Not the fallback to bytes: its decoder gives up a whole run of them for one that is incomplete.
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     specials = [AddedToken(token, lstrip=True, rstrip=True, normalized=False) for token in _BYTE_SPECIALS]
     sentinels = [AddedToken(f"<extra_id_{index}>", normalized=False) for index in range(extra_ids)]
     tokenizer.add_special_tokens([*specials, *sentinels])
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.post_processor = _ending(vocabulary[_END])
     return tokenizer
+
+
+def _byte_letters() -> list[str]:
+    """The letter that ByteLevel writes for each byte: itself where it can be seen, else the next one from U+0100 on."""
+    seen = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in seen else chr(next(hidden)) for byte in range(0x100)]
 
 
 def piece_tokenizer(path: Path, *, extra_ids: int = 100) -> Tokenizer:
