@@ -166,7 +166,7 @@ def _source_and_target(generator: random.Random, language: Literal["en", "zh"]) 
 
 
 def _train_tokenizer() -> Any:
-    """Unigram as sentencepiece makes it: specials, a piece for each byte, pieces learned from texts like the sources."""
+    """Unigram as sentencepiece makes it: specials, a piece for each byte, pieces learned from like texts."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     generator = random.Random("tokenizer")

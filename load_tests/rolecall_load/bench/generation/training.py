@@ -49,7 +49,7 @@ def train(model: Any, pair: Callable[[random.Random, float], Pair], schedule: Sc
         torch.nn.utils.clip_grad_norm_(weights, _CLIP)
         optimizer.step()
         rates.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     model.eval()
     last = losses[-rising:]
     return sum(last) / len(last)
