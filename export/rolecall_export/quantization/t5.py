@@ -6,11 +6,14 @@ import numpy as np
 from onnx import numpy_helper
 
 from rolecall_export.families.encoder import Activation
-from rolecall_export.families.graph import FLOAT, GraphBuilder
-from rolecall_export.families.t5.products import joined
+from rolecall_export.families.graph import FLOAT, MICROSOFT, GraphBuilder
+from rolecall_export.families.t5.products import head_name, joined
 from rolecall_export.quantization.per_token import int8_product, int8_times, symmetric
 from rolecall_export.t5_weights import T5Weights
-from rolecall_export.weights import Array
+from rolecall_export.weights import Q4_BLOCK, Array, Q4Matrix
+
+_INT8_ACTIVATIONS = 4
+"""A value of `accuracy_level`: the type in which MatMulNBits multiplies."""
 
 
 class PerTokenInt8:
@@ -69,3 +72,71 @@ class PerTokenInt8:
         """int8 [vocabulary, hidden] and float32 [vocabulary]."""
         values, scales = symmetric(self._weights.dense(name).T)
         return np.ascontiguousarray(values.T), scales
+
+
+class FourBits:
+    """4-bit weights in blocks of 32 (Q4_0), activations rounded to 8 bits in the same blocks inside the kernel.
+
+    Of MatMulNBits' kernels those for blocks of 32 with 8-bit activations give a row the same bits alone and in company;
+    larger blocks, and float activations, do not.
+    """
+
+    cache = FLOAT
+
+    def __init__(self, weights: T5Weights) -> None:
+        self._weights = weights
+        self._head = Q4Matrix.quantize(weights.dense(head_name(weights)))
+        self._shared = self._head if weights.config.scaled_output else Q4Matrix.quantize(weights.dense("shared"))
+
+    def rows(self, graph: GraphBuilder, token_ids: str) -> str:
+        """Stored as the head of a tied model needs it, so that both read the same table."""
+        rows, columns = self._shared.shape
+        flat = graph.op("Reshape", self._packed(graph, "shared", self._shared), graph.integers(rows, columns // 2))
+        return graph.op(
+            "GatherBlockQuantized",
+            flat,
+            token_ids,
+            self._scales(graph, "shared", self._shared),
+            gather_axis=0,
+            quantize_axis=1,
+            block_size=Q4_BLOCK,
+            bits=4,
+            domain=MICROSOFT,
+            name="embeddings",
+        )
+
+    def prepare(self, graph: GraphBuilder, x: str, *, positive: bool = False) -> Activation:
+        return Activation(value=x)
+
+    def product(self, graph: GraphBuilder, x: Activation, *names: str) -> str:
+        return self._times(graph, x, "+".join(names), Q4Matrix.quantize(joined(self._weights, names)))
+
+    def residual(self, graph: GraphBuilder, y: str) -> str:
+        return y
+
+    def down(self, graph: GraphBuilder, x: str, name: str, *, positive: bool) -> str:
+        return self.product(graph, self.prepare(graph, x), name)
+
+    def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
+        return self._times(graph, self.prepare(graph, x), name, self._head)
+
+    def _times(self, graph: GraphBuilder, x: Activation, name: str, matrix: Q4Matrix) -> str:
+        return graph.op(
+            "MatMulNBits",
+            x.value,
+            self._packed(graph, name, matrix),
+            self._scales(graph, name, matrix),
+            K=matrix.shape[1],
+            N=matrix.shape[0],
+            bits=4,
+            block_size=Q4_BLOCK,
+            accuracy_level=_INT8_ACTIVATIONS,
+            domain=MICROSOFT,
+            name=f"{name}.product",
+        )
+
+    def _packed(self, graph: GraphBuilder, name: str, matrix: Q4Matrix) -> str:
+        return graph.constant(f"{name}.q4", matrix.packed)
+
+    def _scales(self, graph: GraphBuilder, name: str, matrix: Q4Matrix) -> str:
+        return graph.constant(f"{name}.scales", matrix.scales.astype(np.float32))

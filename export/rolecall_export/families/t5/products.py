@@ -54,6 +54,11 @@ def joined(weights: T5Weights, names: Sequence[str]) -> Array:
     return np.concatenate([weights.dense(name) for name in names])
 
 
+def head_name(weights: T5Weights) -> str:
+    """The table that logits are products with."""
+    return "shared" if weights.config.scaled_output else "lm_head"
+
+
 class FloatProducts:
     """Everything in float32."""
 

@@ -17,7 +17,7 @@ from rolecall_export.families.graph import BOOL, FLOAT, INT64, MICROSOFT, GraphB
 from rolecall_export.families.t5.bias import MASKED, decoder_table
 from rolecall_export.families.t5.blocks import Blocks
 from rolecall_export.families.t5.layout import clipped
-from rolecall_export.families.t5.products import Products
+from rolecall_export.families.t5.products import Products, head_name
 from rolecall_export.t5_weights import T5Config, T5Weights
 
 TOP = 64
@@ -151,12 +151,12 @@ def _head(blocks: Blocks, x: str) -> None:
     graph, config = blocks.graph, blocks.config
     factor = config.hidden_size**-0.5 if config.scaled_output else 1.0
     normed = blocks.norm(x, "decoder.final_norm", factor=factor)
-    name = "lm_head" if "lm_head" in blocks.weights.tensors else "shared"
+    name = head_name(blocks.weights)
     flat = blocks.products.logits(graph, normed, name)
     shape = graph.op("Concat", graph.op("Shape", "token_ids"), graph.integers(-1), axis=0, name="logits_shape")
     logits = graph.op("Reshape", flat, shape, name="logits")
     graph.op("ArgMax", logits, axis=-1, keepdims=0, name="best")
-    count = min(TOP, blocks.weights.dense(name).shape[0])
+    count = min(TOP, config.vocabulary_size)
     ranked = _branch(graph, logits, count=count)
     outputs = ["top_logits", "top_ids", "log_sum_exp"]
     graph.keep(helper.make_node("If", ["ranked"], outputs, then_branch=ranked, else_branch=_nothing(graph)))
