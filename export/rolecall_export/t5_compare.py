@@ -39,6 +39,17 @@ def agreement(reference: Sequence[Written], found: Sequence[Sequence[int]]) -> d
     }
 
 
+def next_tokens(reference: Sequence[Written], followed: Sequence[Sequence[int]]) -> float:
+    """Share of places at which `followed` has the reference's token; places without a preference are left out."""
+    equal = places = 0
+    for expected, tokens in zip(reference, followed, strict=True):
+        for place, (ours, theirs) in enumerate(zip(tokens, expected.tokens, strict=True)):
+            if expected.margins is None or expected.margins[place] >= TIE:
+                equal += ours == theirs
+                places += 1
+    return equal / places if places else 1.0
+
+
 def differing(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> int:
     """How many texts are not the same token for token."""
     return sum(tuple(a) != tuple(b) for a, b in zip(one, other, strict=True))

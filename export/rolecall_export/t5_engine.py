@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from rolecall_server.engine.ort import providers
 from rolecall_server.engine.ort.create import SessionSettings
 from rolecall_server.engine.ort.t5_generator import T5Generator
 from rolecall_server.errors import RolecallError
 from rolecall_server.generation.loop import GenerationLoop
 from rolecall_server.generation.queue import Queued
-from rolecall_server.generation.stepper import Stepper
+from rolecall_server.generation.stepper import Need, StepInput, Stepper
 from rolecall_server.generation.types import Decoding, Failed, Finished, GenerationRequest
 from rolecall_server.repository import ModelRepository
 from rolecall_server.types import ModelKey, Priority
@@ -58,6 +59,30 @@ class ServedGenerator:
         order = random.Random(_SEED).sample(range(len(sources)), len(sources))
         rows = self._stepper.info.rows
         return self._run(sources, order, rows=rows, max_new_tokens=max_new_tokens, advance=advance)
+
+    def follow(self, sources: Sources, texts: Sequence[Sequence[int]], *, advance: Advance) -> list[list[int]]:
+        """As verify_t5.Generator."""
+        found: list[list[int]] = []
+        for start in range(0, len(sources), _ROWS):
+            group = texts[start : start + _ROWS]
+            self._stepper.keep([])
+            self._stepper.prefill(list(sources[start : start + _ROWS]))
+            steps = max(map(len, group), default=0)
+            # Row by row the start and the text; what stands behind a text counts for nothing.
+            given = np.full((len(group), steps + 1), self._stepper.info.pad_token_id, np.int64)
+            given[:, 0] = self._stepper.info.start_token_id
+            for row, text in enumerate(group):
+                given[row, 1 : len(text) + 1] = text
+            best = np.empty((len(group), steps), np.int64)
+            for place in range(steps):
+                positions = np.full(len(group), place, np.int64)
+                best[:, place] = self._stepper.decode(
+                    StepInput(given[:, place : place + 1], positions, Need.BEST)
+                ).best[:, 0]
+            found += [best[row, : len(text)].tolist() for row, text in enumerate(group)]
+            advance(len(group))
+        self._stepper.keep([])
+        return found
 
     def _run(
         self, sources: Sources, order: Sequence[int], *, rows: int, max_new_tokens: int, advance: Advance

@@ -149,7 +149,7 @@ def _verified(
 
     provider = preset.provider if available(preset.provider) else "cpu"
     with (
-        reporter.step("verify", 2 * len(sources)) as advance,
+        reporter.step("verify", 3 * len(sources)) as advance,
         served(staged, name=manifest.name, version=manifest.version, provider=provider) as candidate,
     ):
         checked = check(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rolecall_export.errors import VerificationError
 from rolecall_export.progress import Advance
-from rolecall_export.t5_compare import agreement, differing
+from rolecall_export.t5_compare import agreement, differing, next_tokens
 from rolecall_export.t5_presets import T5Tolerance
 from rolecall_export.t5_reference import Written
 
@@ -31,6 +31,10 @@ class Generator(Protocol):
 
     def together(self, sources: Sources, *, max_new_tokens: int, advance: Advance) -> list[tuple[int, ...]]:
         """The same in company that changes at random, in random order."""
+        ...
+
+    def follow(self, sources: Sources, texts: Sequence[Sequence[int]], *, advance: Advance) -> list[list[int]]:
+        """The most likely token at each place of `texts`, after their own tokens before it; one advance for each."""
         ...
 
 
@@ -63,8 +67,10 @@ def check(
 ) -> Checked:
     """Measure `candidate` alone and in batches; `languages` are those of the sources, in their order.
 
-    Figures: those of compare.agreement against `reference` (none without one), `equal_texts_LANGUAGE` for each, and
-    `batch_changes`, the share of texts that are others in a batch than alone. `advance` gets two for each source.
+    Figures: against `reference` those of t5_compare.agreement, `equal_texts_LANGUAGE` for each language, and
+    `next_tokens`, the share of the reference's tokens that are the most likely ones after the reference's beginning
+    (one early difference weighs no more than a late one there); and with or without a reference `batch_changes`, the
+    share of texts that are others in a batch than alone. `advance` gets three for each source.
     """
     alone = candidate.alone(sources, max_new_tokens=max_new_tokens, advance=advance)
     together = candidate.together(sources, max_new_tokens=max_new_tokens, advance=advance)
@@ -75,6 +81,8 @@ def check(
             own = [index for index, each in enumerate(languages) if each == language]
             part = agreement([reference[index] for index in own], [alone[index] for index in own])
             measured[f"equal_texts_{language}"] = part["equal_texts"]
+        followed = candidate.follow(sources, [each.tokens for each in reference], advance=advance)
+        measured["next_tokens"] = next_tokens(reference, followed)
     measured["batch_changes"] = differing(alone, together) / len(alone)
     return Checked(measured, failures(measured, tolerance))
 
@@ -82,7 +90,11 @@ def check(
 def failures(measured: Mapping[str, float], tolerance: T5Tolerance) -> tuple[str, ...]:
     """Every figure beyond the tolerance, in words; figures that were not measured are not judged."""
     found = []
-    for name, least in (("equal_tokens", tolerance.equal_tokens), ("equal_texts", tolerance.equal_texts)):
+    for name, least in (
+        ("next_tokens", tolerance.next_tokens),
+        ("equal_tokens", tolerance.equal_tokens),
+        ("equal_texts", tolerance.equal_texts),
+    ):
         value = measured.get(name)
         if value is not None and not value >= least:
             found.append(f"{name} {value:.4f} < {least}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rolecall_export.t5_compare import TIE, agreement, differing, edit_distance
+from rolecall_export.t5_compare import TIE, agreement, differing, edit_distance, next_tokens
 from rolecall_export.t5_reference import Written
 
 TOKENS = st.lists(st.integers(0, 3), max_size=8)
@@ -65,3 +65,9 @@ def test_a_text_that_goes_on_behind_the_reference_is_another():
 
 def test_differing_texts_are_counted():
     assert differing([(1, 2), (3,), (4,)], [[1, 2], [3, 3], []]) == 2
+
+
+def test_next_tokens_leave_out_places_without_a_preference():
+    margins = np.array([9, 0, 9, 9], np.float32)
+    assert next_tokens([Written((3, 4, 5, 1), margins)], [[3, 9, 9, 1]]) == pytest.approx(2 / 3)
+    assert next_tokens([Written((3, 4, 5, 1))], [[3, 9, 9, 1]]) == pytest.approx(1 / 2)

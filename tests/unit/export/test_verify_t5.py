@@ -11,7 +11,7 @@ from rolecall_export.t5_presets import PRESETS, T5Tolerance
 from rolecall_export.t5_reference import Written
 from rolecall_export.verify_t5 import Checked, Sources, check, failures
 
-STRICT = T5Tolerance(equal_tokens=1.0, equal_texts=1.0, edit_distance=0.0)
+STRICT = T5Tolerance(next_tokens=1.0, equal_tokens=1.0, equal_texts=1.0, edit_distance=0.0)
 Texts = list[tuple[int, ...]]
 GOOD: Texts = [(3, 4, 1), (5, 6, 1), (7, 1), (8, 9, 1)]
 
@@ -31,6 +31,11 @@ class Scripted:
         advance(len(sources))
         return self.batched
 
+    def follow(self, sources: Sources, texts: Sequence[Sequence[int]], *, advance: Advance) -> list[list[int]]:
+        """As if it always wrote the last token of its own text there."""
+        advance(len(sources))
+        return [[*text[:-2], own[-2], own[-1]] for text, own in zip(texts, self.texts, strict=True)]
+
 
 def checked(
     texts: Texts, *, batched: Texts | None = None, reference: Texts | None = GOOD, tolerance: T5Tolerance = STRICT
@@ -45,7 +50,7 @@ def checked(
         tolerance=tolerance,
         advance=passes.append,
     )
-    assert sum(passes) == 2 * len(texts)
+    assert sum(passes) == (2 if reference is None else 3) * len(texts)
     return result
 
 
@@ -60,11 +65,13 @@ def test_a_text_that_differs_fails_with_its_figures():
     result = checked([*GOOD[:3], (8, 2, 1)])
     assert (result.measured["equal_texts_en"], result.measured["equal_texts_zh"]) == (1, 0.5)
     with pytest.raises(
-        VerificationError, match=r"equal_tokens 0\.9091 < 1\.0, equal_texts 0\.7500 < 1\.0, edit_distance"
+        VerificationError,
+        match=r"next_tokens 0\.9091 < 1\.0, equal_tokens 0\.9091 < 1\.0, equal_texts 0\.7500 < 1\.0, edit_distance",
     ):
         result.require()
     checked(
-        [*GOOD[:3], (8, 2, 1)], tolerance=T5Tolerance(equal_tokens=0.9, equal_texts=0.7, edit_distance=0.1)
+        [*GOOD[:3], (8, 2, 1)],
+        tolerance=T5Tolerance(next_tokens=0.9, equal_tokens=0.9, equal_texts=0.7, edit_distance=0.1),
     ).require()
 
 
@@ -79,7 +86,12 @@ def test_without_a_reference_only_the_company_is_judged():
 
 
 def test_a_figure_that_is_no_number_fails():
-    assert len(failures({"equal_tokens": float("nan"), "edit_distance": float("nan")}, STRICT)) == 2
+    assert (
+        len(
+            failures({"next_tokens": float("nan"), "equal_tokens": float("nan"), "edit_distance": float("nan")}, STRICT)
+        )
+        == 3
+    )
 
 
 def test_every_preset_has_a_reason_and_a_sensible_tolerance():
