@@ -18,17 +18,15 @@ from rolecall_server.types import TokenIds
 LEAD = 8.0
 """By how much the logit of the most likely token leads that of any other at least."""
 
-MAX_WIDTH = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeGeneration:
     """How a fake generator behaves. Times in seconds, rates between 0 and 1.
 
-    max_source_tokens, max_new_tokens: tokens are bytes. wander: at such a share of the places another token comes than
-    the source has. fail_prefill_rate, fail_decode_rate, die_rate: such a share of the calls fails, or ends its thread,
-    by numbers drawn from `seed`. fail_on_token: so does each prefill with this id in it. nonfinite_on_token: a source
-    with it gives numbers that are not finite.
+    max_source_tokens, max_new_tokens: tokens are bytes. max_width: see StepperInfo. wander: at such a share of the
+    places another token comes than the source has. fail_prefill_rate, fail_decode_rate, die_rate: such a share of the
+    calls fails, or ends its thread, by numbers drawn from `seed`. fail_on_token: so does each prefill with this id in
+    it. nonfinite_on_token: a source with it gives numbers that are not finite.
     """
 
     seconds_per_step: float = 0.0
@@ -37,6 +35,7 @@ class FakeGeneration:
     seconds_per_source_token: float = 0.0
     max_source_tokens: int = 2048
     max_new_tokens: int = 512
+    max_width: int = 8
     wander: float = 0.0
     fail_prefill_rate: float = 0.0
     fail_decode_rate: float = 0.0
@@ -51,7 +50,7 @@ class FakeGeneration:
             rows=rows,
             max_source_tokens=self.max_source_tokens,
             max_new_tokens=self.max_new_tokens,
-            max_width=MAX_WIDTH,
+            max_width=self.max_width,
             vocabulary=VOCABULARY_SIZE,
             start_token_id=PAD_TOKEN_ID,
             eos_token_id=END_TOKEN_ID,
