@@ -11,13 +11,15 @@ from tests.requirements import require_model
 class Backend:
     """flags: of `rolecall serve`, given the repository of the tiny encoder.
 
-    name: what GetServerInfo says. prefixes: whether queries and documents are embedded differently.
+    name: what GetServerInfo says. prefixes: whether queries and documents are embedded differently. generates: whether
+    it has a generator beside the encoder.
     """
 
     id: str
     name: str
     flags: Callable[[Path], Sequence[str]]
     prefixes: bool = True
+    generates: bool = False
 
 
 def _real(_: Path) -> Sequence[str]:
@@ -26,7 +28,10 @@ def _real(_: Path) -> Sequence[str]:
 
 
 BACKENDS = (
-    Backend("fake", "fake", lambda _: ("--backend", "fake"), prefixes=False),
+    Backend("fake", "fake", lambda _: ("--backend", "fake"), prefixes=False, generates=True),
     Backend("tiny", "embedded", lambda tiny: ("--model-repository", str(tiny))),
     Backend("real", "embedded", _real),
 )
+
+GENERATORS = tuple(backend for backend in BACKENDS if backend.generates)
+"""Those that the cases of generation run on."""

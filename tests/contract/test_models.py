@@ -22,9 +22,12 @@ def test_the_server_tells_its_limits_and_keeps_them(server):
 
     assert info.backend == server.backend.name
     assert info.version
-    assert [(model.name, model.state) for model in info.models] == [("encoder", model_pb2.MODEL_STATE_READY)]
-    assert all(value > 0 for _, value in info.limits.ListFields())
-    assert len(info.limits.ListFields()) == len(info.limits.DESCRIPTOR.fields)
+    names = ["encoder", "generator"] if server.backend.generates else ["encoder"]
+    assert [(model.name, model.state) for model in info.models] == [(n, model_pb2.MODEL_STATE_READY) for n in names]
+    of_generators = {"max_source_tokens", "max_new_tokens", "max_running_sequences"}
+    told = {field.name for field, value in info.limits.ListFields() if value > 0}
+    every = {field.name for field in info.limits.DESCRIPTOR.fields}
+    assert told == (every if server.backend.generates else every - of_generators)
     one = types_pb2.Profile(text="a")
     most = info.limits.max_documents
     taken = server.matching.Match(pb.MatchRequest(query=one, documents=[one] * most, top_k=1), timeout=60)
@@ -35,8 +38,10 @@ def test_the_server_tells_its_limits_and_keeps_them(server):
 
 
 def test_models_are_listed_with_what_their_manifest_says(server):
-    (listed,) = server.models.ListModels(model_pb2.ListModelsRequest(), timeout=30).models
+    listed, *others = server.models.ListModels(model_pb2.ListModelsRequest(), timeout=30).models
 
+    assert [model.name for model in others] == (["generator"] if server.backend.generates else [])
+    assert (listed.family, listed.max_new_tokens) == ("encoder", 0)
     assert listed == server.model
     assert listed.version.isdigit()
     assert len(listed.weights_hash) == 64
@@ -81,8 +86,10 @@ def test_health_is_told_for_each_service(server, service):
     request = health_pb2.HealthCheckRequest(service=service)
     watch = stub.Watch(request, timeout=30)
 
-    assert stub.Check(request, timeout=30).status == health_pb2.HealthCheckResponse.SERVING
-    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    down = service == "rolecall.v1.GenerationService" and not server.backend.generates
+    wanted = health_pb2.HealthCheckResponse.NOT_SERVING if down else health_pb2.HealthCheckResponse.SERVING
+    assert stub.Check(request, timeout=30).status == wanted
+    assert next(watch).status == wanted
     watch.cancel()
 
 
