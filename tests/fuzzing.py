@@ -3,7 +3,7 @@
 import random
 import string
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ METHODS: tuple[MethodDescriptor, ...] = tuple(
     for method in service.methods
 )
 DEEPEST = 5
-WEIGHTS = {"Match": 8, "MatchStream": 6, "Embed": 8}
+MATCHING = {"Match": 8, "MatchStream": 6, "Embed": 8}
+GENERATING = {"Generate": 20, "GenerateStream": 20}
+"""How often a method comes, where not once."""
 STRINGS = (
     "",
     " ",
@@ -54,11 +56,12 @@ class Case:
 
 
 class Fuzzer:
-    """dimensions: of the model, so that some embeddings have the right length."""
+    """dimensions: of the model, so that some embeddings have the right length. weights: by the name of the method."""
 
-    def __init__(self, seed: int, *, dimensions: int) -> None:
+    def __init__(self, seed: int, *, dimensions: int, weights: Mapping[str, int] = MATCHING) -> None:
         self._random = random.Random(seed)
         self._dimensions = dimensions
+        self._weights = weights
         self._damages: tuple[Callable[[bytes], bytes], ...] = (
             lambda data: data,
             self._noise,
@@ -70,7 +73,7 @@ class Fuzzer:
 
     def cases(self, messages: int) -> Iterator[Case]:
         """So many messages in all, over all methods."""
-        chances = [WEIGHTS.get(method.name, 1) for method in METHODS]
+        chances = [self._weights.get(method.name, 1) for method in METHODS]
         while messages > 0:
             (method,) = self._random.choices(METHODS, chances)
             count = min(messages, self._random.randint(1, 4) if method.client_streaming else 1)
@@ -90,8 +93,28 @@ class Fuzzer:
             "MatchRequest": match,
             "MatchStreamRequest": matching_pb2.MatchStreamRequest(request=match),
             "EmbedRequest": matching_pb2.EmbedRequest(inputs=[one, two]),
+            "GenerateRequest": generation_pb2.GenerateRequest(prompt=self._prompt(), decoding=self._decoding()),
+            "GenerateStreamRequest": generation_pb2.GenerateStreamRequest(
+                prompt=self._prompt(), decoding=self._decoding()
+            ),
         }
         return made.get(descriptor.name) or self._absurd(descriptor, 0)
+
+    def _prompt(self) -> generation_pb2.FreeText:
+        return generation_pb2.FreeText(text=f"a nurse {self._random.choice(STRINGS)}")
+
+    def _decoding(self) -> generation_pb2.Decoding:
+        chance = self._random
+        decoding = generation_pb2.Decoding(max_new_tokens=chance.randint(1, 12), seed=chance.randint(0, 9))
+        match chance.randrange(4):
+            case 0:
+                decoding.num_beams = chance.randint(1, 9)
+            case 1:
+                decoding.do_sample = True
+                decoding.temperature = chance.choice((0.5, 1.0, 99.0))
+            case 2:
+                decoding.stop.append(chance.choice(STRINGS))
+        return decoding
 
     def _absurd(self, descriptor: Descriptor, depth: int) -> Message:
         message = GetMessageClass(descriptor)()

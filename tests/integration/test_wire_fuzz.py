@@ -1,4 +1,4 @@
-"""20,000 malformed and absurd messages over the wire: each is answered as the contract says, and the server is well."""
+"""26,000 malformed and absurd messages over the wire: each is answered as the contract says, and the server is well."""
 
 import asyncio
 import math
@@ -18,10 +18,10 @@ from rolecall.v1 import types_pb2
 from rolecall.v1.matching_pb2_grpc import MatchingServiceStub
 
 from tests.fixtures_models import DIMENSIONS
-from tests.fuzzing import METHODS, Case, Fuzzer
-from tests.servers import CHANNEL_OPTIONS, serve_process
+from tests.fuzzing import GENERATING, METHODS, Case, Fuzzer
+from tests.servers import CHANNEL_OPTIONS, Served, serve_process
 
-MESSAGES, CONCURRENCY, SECONDS = 20_000, 64, 80
+MESSAGES, GENERATIONS, CONCURRENCY, SECONDS = 20_000, 6_000, 64, 80
 OF_A_CALL = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "PERMISSION_DENIED"}
 OF_AN_ITEM = {"OK", "INVALID_ARGUMENT"}
 RESPONSES = {"Match": pb.MatchResponse, "Embed": pb.EmbedResponse, "MatchStream": pb.MatchStreamResponse}
@@ -113,29 +113,50 @@ class Client:
 @pytest.mark.slow
 async def test_no_message_harms_the_server(tiny_models: Any) -> None:
     with serve_process("--model-repository", str(tiny_models), log_level="debug") as served:
-        tally = Tally()
-        async with grpc.aio.insecure_channel(served.address, options=CHANNEL_OPTIONS) as channel:
-            with grpc.insecure_channel(served.address) as streams, ThreadPoolExecutor(CONCURRENCY) as threads:
-                client = Client(channel, streams, threads, tally)
-                await client.send_all(Fuzzer(20260, dimensions=DIMENSIONS).cases(MESSAGES))
-            health = health_pb2_grpc.HealthStub(channel)
-            assert (
-                await health.Check(health_pb2.HealthCheckRequest())
-            ).status == health_pb2.HealthCheckResponse.SERVING
-            one = types_pb2.Profile(text="nurse")
-            answer = await MatchingServiceStub(channel).Match(pb.MatchRequest(query=one, documents=[one]), timeout=30)
-            assert len(answer.results) == 1
-        assert tally.oddities == []
-        assert {name for name, _ in tally.calls} >= {method.name for method in METHODS}
+        tally = await send(served, Fuzzer(20260, dimensions=DIMENSIONS).cases(MESSAGES))
         assert tally.calls["Match", "OK"] > 100
         assert tally.calls["Match", "INVALID_ARGUMENT"] > 1000
         assert tally.items.keys() == OF_AN_ITEM
         metrics = served.metrics()
-        assert metrics.value("rolecall_inflight_requests") == 0
-        assert metrics.value("rolecall_queue_tokens") == 0
         assert metrics.value("rolecall_nonfinite_outputs_total") == 0
         assert math.isfinite(metrics.value("rolecall_score_sum"))
-        assert served.stop() == 0
+        assert_well(served)
+
+
+@pytest.mark.slow
+async def test_no_message_harms_a_server_that_generates() -> None:
+    with serve_process("--backend", "fake", log_level="debug") as served:
+        cases = Fuzzer(20261, dimensions=384, weights=GENERATING).cases(GENERATIONS)
+        tally = await send(served, cases)
+        for method in ("Generate", "GenerateStream"):
+            assert tally.calls[method, "OK"] > 200
+            assert tally.calls[method, "INVALID_ARGUMENT"] > 500
+        assert served.metrics().value("rolecall_running_sequences") == 0
+        assert_well(served)
+
+
+async def send(served: Served, cases: Iterator[Case]) -> Tally:
+    """All cases, then a Match that is none; every answer was one of those that the contract has."""
+    tally = Tally()
+    async with grpc.aio.insecure_channel(served.address, options=CHANNEL_OPTIONS) as channel:
+        with grpc.insecure_channel(served.address) as streams, ThreadPoolExecutor(CONCURRENCY) as threads:
+            await Client(channel, streams, threads, tally).send_all(cases)
+        health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        one = types_pb2.Profile(text="nurse")
+        answer = await MatchingServiceStub(channel).Match(pb.MatchRequest(query=one, documents=[one]), timeout=30)
+        assert len(answer.results) == 1
+    assert tally.oddities == []
+    assert {name for name, _ in tally.calls} >= {method.name for method in METHODS}
+    return tally
+
+
+def assert_well(served: Served) -> None:
+    """Nothing is left under way, the server stops in order, and nothing in its log is more than information."""
+    metrics = served.metrics()
+    assert metrics.value("rolecall_inflight_requests") == 0
+    assert metrics.value("rolecall_queue_tokens") == 0
+    assert served.stop() == 0
     assert len(served.log.records()) == len(served.log.lines)
     assert {record["level"] for record in served.log.records()} <= {"debug", "info"}
     assert "exception" not in served.log.text
