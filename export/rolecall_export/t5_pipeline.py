@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rolecall_export import manifest as manifests
 from rolecall_export import t5_inputs, t5_reference, tools
-from rolecall_export.errors import ExportError
+from rolecall_export.errors import ExportError, VerificationError
 from rolecall_export.external_data import save_shared
 from rolecall_export.families.t5 import T5Graphs
 from rolecall_export.manifest import GeneratorFacts, Manifest
@@ -148,19 +148,26 @@ def _verified(
     from rolecall_export.t5_engine import available, served
 
     provider = preset.provider if available(preset.provider) else "cpu"
-    with (
-        reporter.step("verify", 3 * len(sources)) as advance,
-        served(staged, name=manifest.name, version=manifest.version, provider=provider) as candidate,
-    ):
-        checked = check(
-            candidate,
-            reference,
-            sources,
-            languages=[language for language, _ in chosen],
-            max_new_tokens=length,
-            tolerance=preset.tolerance,
-            advance=advance,
-        )
+    try:
+        with (
+            reporter.step("verify", 3 * len(sources)) as advance,
+            served(staged, name=manifest.name, version=manifest.version, provider=provider) as candidate,
+        ):
+            checked = check(
+                candidate,
+                reference,
+                sources,
+                languages=[language for language, _ in chosen],
+                max_new_tokens=length,
+                tolerance=preset.tolerance,
+                advance=advance,
+            )
+    except VerificationError as error:
+        if preset.provider == provider:
+            raise
+        raise VerificationError(
+            f"{preset.name} is made for {preset.provider}, which is not here, and {error}"
+        ) from error
     _judge(checked, preset, reference=reference, options=options, reporter=reporter)
     if preset.provider != provider:
         reporter.line(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rolecall_export.families.t5 import T5Graphs, build
 from rolecall_export.quantization.t5 import FourBits, PerTokenInt8
+from rolecall_export.quantization.t5_half import BFloat16, EightBitWeights, Float16, FourBitWeights
 from rolecall_export.t5_weights import T5Weights
 
 
@@ -42,6 +43,9 @@ _EXACT = T5Tolerance(next_tokens=1.0, equal_tokens=1.0, equal_texts=1.0, edit_di
 _INT8 = T5Tolerance(next_tokens=0.97, equal_tokens=0.8, equal_texts=0.6, edit_distance=0.1)
 
 
+_FP16 = T5Tolerance(next_tokens=0.995, equal_tokens=0.9, equal_texts=0.85, edit_distance=0.05, batch_changes=0.05)
+_BF16 = replace(_FP16, next_tokens=0.98, equal_tokens=0.8, equal_texts=0.7, edit_distance=0.1, batch_changes=0.15)
+"""Kernels on a GPU add up in another order in another batch; with few bits that shows in some texts."""
 _INT4 = T5Tolerance(next_tokens=0.88, equal_tokens=0.5, equal_texts=0.2, edit_distance=0.4)
 
 
@@ -51,6 +55,22 @@ def _cpu_int8(weights: T5Weights) -> T5Graphs:
 
 def _cpu_int4(weights: T5Weights) -> T5Graphs:
     return build(weights, products=FourBits)
+
+
+def _gpu_fp16(weights: T5Weights) -> T5Graphs:
+    return build(weights, products=Float16, padded=True)
+
+
+def _gpu_bf16(weights: T5Weights) -> T5Graphs:
+    return build(weights, products=BFloat16, padded=True)
+
+
+def _gpu_int8(weights: T5Weights) -> T5Graphs:
+    return build(weights, products=EightBitWeights, padded=True)
+
+
+def _gpu_int4(weights: T5Weights) -> T5Graphs:
+    return build(weights, products=FourBitWeights, padded=True)
 
 
 _ALL = (
@@ -80,6 +100,40 @@ _ALL = (
         ),
         convert=_cpu_int4,
         tolerance=_INT4,
+    ),
+    T5Preset(
+        name="gpu-fp16",
+        provider="cuda",
+        reason=(
+            "The default on a GPU: half precision on tensor cores; norms, sums and the products that end feed-forward "
+            "blocks in float32, since a T5's numbers there pass the largest float16."
+        ),
+        convert=_gpu_fp16,
+        tolerance=_FP16,
+    ),
+    T5Preset(
+        name="gpu-bf16",
+        provider="cuda",
+        reason=(
+            "For checkpoints that overflow even so: bfloat16 has float32's range and fewer digits. Needs an Ampere "
+            "GPU or newer."
+        ),
+        convert=_gpu_bf16,
+        tolerance=_BF16,
+    ),
+    T5Preset(
+        name="gpu-int8",
+        provider="cuda",
+        reason="8-bit weights, half-precision arithmetic: half the memory of the layers and half as much to read.",
+        convert=_gpu_int8,
+        tolerance=replace(_INT8, batch_changes=0.05),
+    ),
+    T5Preset(
+        name="gpu-int4",
+        provider="cuda",
+        reason="4-bit weights, half-precision arithmetic: for large models on small GPUs, at the price of other texts.",
+        convert=_gpu_int4,
+        tolerance=replace(_INT4, batch_changes=0.1),
     ),
 )
 

@@ -2,6 +2,9 @@
 
 import functools
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from rolecall_server.repository import Artifact, ModelRepository
 from rolecall_server.types import ModelKey
 
 from tests import fixtures_t5
+from tests.integration import checkpoints
 from tests.requirements import require_module
 from tests.unit.export.random_t5 import FAMILIES, write_byte_tokenizer, write_t5
 
@@ -123,3 +127,28 @@ def test_a_t5_is_exported_without_torch_as_well(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(t5_inputs, "texts", functools.partial(t5_inputs.texts, count=8))
     measured = export(tmp_path / "tiny", tmp_path / "repository", "--max-source-tokens", "64").info.measured
     assert measured == {"batch_changes": 0}
+
+
+@pytest.mark.slow
+def test_a_hub_model_is_fetched_with_its_commit(tmp_path: Path):
+    write_t5(tmp_path / "model", "umt5")
+    write_byte_tokenizer(tmp_path / "model")
+    with checkpoints.hub(tmp_path / "model", "some/umt5") as (address, asked):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        environment |= {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+        code = "import sys; from rolecall_export.cli import main; sys.exit(main())"
+        places = ["--source", "some/umt5", "--repository", str(tmp_path / "repository")]
+        limits = ["--preset", "cpu-fp32", "--max-source-tokens", "64", "--max-new-tokens", "8"]
+        done = subprocess.run(
+            [sys.executable, "-c", code, "t5", *places, *limits],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "model.safetensors" in asked
+    info = ModelRepository(tmp_path / "repository").info(ModelKey("generator", "1"))
+    assert info.source == "hub:some/umt5"
+    assert checkpoints.COMMIT in (tmp_path / "repository" / "generator" / "1" / "manifest.json").read_text()
