@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rolecall_export import manifest as manifests
-from rolecall_export.manifest import FileEntry, Manifest
+from rolecall_export.manifest import FileEntry, GeneratorFacts, Manifest
 
 MANIFEST = Manifest(
     name="encoder",
@@ -35,6 +35,24 @@ MANIFEST = Manifest(
 
 def test_json_round_trip_keeps_everything():
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+def test_a_generator_adds_its_facts_and_an_encoder_has_no_place_for_them():
+    facts = GeneratorFacts(
+        max_source_tokens=512,
+        max_new_tokens=256,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+        layers=8,
+        heads=6,
+        head_size=64,
+        vocabulary_size=32128,
+        prompt_style="plain",
+    )
+    generator = replace(MANIFEST, family="t5", generator=facts)
+    assert Manifest.from_json(generator.to_json()) == generator
+    assert json.loads(generator.to_json())["generator"]["layers"] == 8
+    assert "generator" not in json.loads(MANIFEST.to_json())
 
 
 def test_weights_hash_is_over_sorted_name_and_hash_lines():
