@@ -21,6 +21,7 @@ from rolecall.v1.generation_pb2_grpc import GenerationServiceStub
 from rolecall.v1.matching_pb2_grpc import MatchingServiceStub
 from rolecall.v1.model_pb2_grpc import ModelServiceStub
 from rolecall_server.engine.fake import FakeBehaviour, FakeEngine
+from rolecall_server.engine.fake_stepper import FakeGeneration
 from rolecall_server.observability.logs import ConsoleFormatter, JsonFormatter
 from rolecall_server.text.tokenizer import Tokenizer
 
@@ -83,6 +84,22 @@ def requests() -> Iterator[Message]:
     yield pb.MatchRequest(request_id=CANARY * 30, query=good[0], documents=good)
 
 
+def generations() -> Iterator[dict[str, Any]]:
+    """Fields of Generate and GenerateStream: one that goes well, then those that fail."""
+    good: dict[str, Any] = {"prompt": generation_pb2.FreeText(text=f"{CANARY} worked here.")}
+    yield good
+    yield {**good, "decoding": generation_pb2.Decoding(stop=[CANARY, "Zap"], num_beams=2)}
+    yield {**good, "decoding": generation_pb2.Decoding(stop=[CANARY * 30])}
+    yield {**good, "language": CANARY}
+    yield {**good, "model": CANARY}
+    yield {**good, "model_version": CANARY}
+    yield {**good, "redact": True}
+    long = generation_pb2.FreeText(text=f"{CANARY} and so on. " * 1000)
+    yield {"prompt": long}
+    yield {"prompt": long, "truncation": types_pb2.TRUNCATION_REJECT}
+    yield {"chat": generation_pb2.Chat(turns=[generation_pb2.Turn(role=CANARY, text=CANARY)])}
+
+
 def quietly(call: Any, *arguments: Any, **options: Any) -> str:
     """The words of the failure, if it is one."""
     try:
@@ -102,6 +119,9 @@ def ask_everything(channel: grpc.Channel) -> None:
             quietly(matching.Match, request, metadata=metadata)
             quietly(matching.MatchStream, iter([pb.MatchStreamRequest(request=request)]), metadata=metadata)
     quietly(matching.AnalyzeProfile, filled(matching_pb2.AnalyzeProfileRequest()))
+    for fields in generations():
+        quietly(generation.Generate, generation_pb2.GenerateRequest(**fields), metadata=metadata)
+        quietly(generation.GenerateStream, generation_pb2.GenerateStreamRequest(**fields), metadata=metadata)
     quietly(generation.Generate, filled(generation_pb2.GenerateRequest()))
     quietly(generation.GenerateStream, filled(generation_pb2.GenerateStreamRequest()))
     quietly(FeedbackServiceStub(channel).RecordFeedback, filled(feedback_pb2.RecordFeedbackRequest()))
@@ -128,6 +148,22 @@ def test_neither_log_nor_metrics_hold_a_users_text(tiny_models: Path) -> None:
         assert_clean(metrics.page)
         assert served.stop() == 0
     assert sum(record["message"] == "rpc" for record in served.log.records()) > 40
+    assert_clean(served.log.text)
+
+
+def test_neither_do_they_where_texts_are_written() -> None:
+    with serve_process("--backend", "fake", "--allow-model-control", log_level="debug") as served:
+        with grpc.insecure_channel(served.address) as channel:
+            stub = GenerationServiceStub(channel)
+            for fields in generations():
+                if not fields.keys() & {"model", "model_version"}:  # a name that is not there is named
+                    assert_clean(quietly(stub.Generate, generation_pb2.GenerateRequest(**fields)))
+            ask_everything(channel)
+        metrics = served.metrics()
+        assert metrics.value("rolecall_requests_total", code="OK", method="rolecall.v1.GenerationService/Generate") > 3
+        assert metrics.value("rolecall_generated_tokens_total") > 100
+        assert_clean(metrics.page)
+        assert served.stop() == 0
     assert_clean(served.log.text)
 
 
@@ -189,3 +225,21 @@ async def test_our_own_faults_are_told_without_the_text(
     for text in (*(stream.getvalue() for stream in written), captured.err, captured.out, metrics.page):
         assert_clean(text)
     assert all(error_id in stream.getvalue() for stream in written)
+
+
+@pytest.mark.parametrize("what", ["stepper fails", "tokenizer breaks"])
+@pytest.mark.parametrize("method", ["Generate", "GenerateStream"])
+async def test_faults_while_a_text_is_written_are_told_without_it(
+    written: list[io.StringIO], monkeypatch: pytest.MonkeyPatch, what: str, method: str
+) -> None:
+    if what == "tokenizer breaks":
+        monkeypatch.setattr(Tokenizer, "encode", broken_tokenizer)
+    behaviour = FakeBehaviour(generation=FakeGeneration(fail_prefill_rate=1.0))
+    async with serve_here(fake=behaviour) as it:
+        kind = getattr(generation_pb2, f"{method}Request")
+        call = getattr(GenerationServiceStub(it.channel), method)(kind(**next(generations())), timeout=SECONDS)
+        assert await call.code() is grpc.StatusCode.INTERNAL
+        assert_clean(await call.details())
+    for stream in written:
+        assert_clean(stream.getvalue())
+        assert "internal error" in stream.getvalue()
