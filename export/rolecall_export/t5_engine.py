@@ -101,7 +101,9 @@ class ServedGenerator:
             joining = [waiting.pop() for _ in range(count)]
             for queued in joining:
                 queued.started = steps
-            for event in loop.step(joining).events:
+            outcome = loop.step(joining)
+            waiting += outcome.again  # the loop gives them one more try
+            for event in outcome.events:
                 if isinstance(event, Failed):
                     raise VerificationError(f"the converted model fails: {event.error}") from event.error
                 if isinstance(event, Finished):
