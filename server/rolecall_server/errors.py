@@ -40,6 +40,13 @@ class DeadlineError(RolecallError):
     """The deadline passed in the queue, or can't be met; the work was never run."""
 
 
+class DeadlinePassedError(DeadlineError):
+    """The deadline passed while the request was worked on, wherever it was; its work was cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the answer was ready")
+
+
 class UnavailableError(RolecallError):
     """Starting, draining, or the engine is gone. Safe to retry elsewhere or later."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rolecall_server.errors import DeadlineError, EngineError, NonFiniteOutputError, RolecallError
+from rolecall_server.errors import DeadlinePassedError, EngineError, NonFiniteOutputError, RolecallError
 from rolecall_server.generation.draft_width import DraftWidth
 from rolecall_server.generation.queue import Queued
 from rolecall_server.generation.rows import Row
@@ -97,7 +97,7 @@ class GenerationLoop:
                 self._end(request, request.finished(now, ()))
                 dropped = True
             elif request.request.deadline <= now:
-                self._end(request, Failed(request.request.id, DeadlineError("the deadline passed while it ran")))
+                self._end(request, Failed(request.request.id, DeadlinePassedError()))
                 dropped = True
         if dropped:
             self._arrange()

@@ -11,11 +11,10 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from rolecall_server.errors import EngineError, InvalidInputError
+from rolecall_server.errors import DeadlinePassedError, EngineError, InvalidInputError
 from rolecall_server.transport.convert_requests import priority_of, request_id_of
 from rolecall_server.transport.hooks import RpcObserver
 from rolecall_server.transport.inflight import InflightCalls
-from rolecall_server.transport.status import DeadlinePassedError
 from rolecall_server.types import RequestContext
 
 T = TypeVar("T")

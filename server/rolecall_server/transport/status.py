@@ -17,6 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from rolecall_server.errors import (
     DeadlineError,
+    DeadlinePassedError,
     InvalidInputError,
     ModelNotFoundError,
     ModelNotLoadedError,
@@ -38,13 +39,6 @@ _MESSAGE_CHARS = 1024
 _LOGGED_FRAMES = 12
 
 logger = logging.getLogger(__name__)
-
-
-class DeadlinePassedError(RolecallError):
-    """The deadline passed while the request was worked on, wherever it was; its work was cancelled."""
-
-    def __init__(self) -> None:
-        super().__init__("the deadline passed before the answer was ready")
 
 
 class UnknownServiceError(RolecallError):

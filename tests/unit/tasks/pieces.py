@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,13 @@ from rolecall_server.batching.admission import Admission, AdmissionLimits
 from rolecall_server.batching.batcher import Batcher
 from rolecall_server.batching.queue import BatchLimits
 from rolecall_server.cache.embedding_cache import EmbeddingCache
-from rolecall_server.engine.fake import FAKE_KEY, FakeBehaviour, FakeEngine
+from rolecall_server.engine.fake import FAKE_GENERATOR_KEY, FAKE_KEY, FakeBehaviour, FakeEngine
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 from rolecall_server.profiles import Profile
 from rolecall_server.tasks.catalog import Catalog, Section
 from rolecall_server.tasks.encoder import Encoder, Shared
+from rolecall_server.tasks.generate import GenerateTask
+from rolecall_server.tasks.generator import GenerationParts, Generator
 from rolecall_server.tasks.tokenization import TokenizationThreads
 from rolecall_server.text.tokenizer import Tokenizer
 from rolecall_server.types import RequestContext
@@ -67,6 +69,18 @@ async def assembled(
         await engine.close()
 
 
+@asynccontextmanager
+async def generating(**options: Any) -> AsyncIterator[tuple[Pieces, GenerateTask]]:
+    """`assembled`, with the fake generator loaded as well and the task that runs it."""
+    async with assembled(**options) as it:
+        loaded = await it.engine.load(FAKE_GENERATOR_KEY)
+        assert loaded.generation is not None
+        tokenizer = Tokenizer(byte_tokenizer(), max_tokens=loaded.info.max_tokens, prefixes={})
+        parts = GenerationParts(it.engine, it.admission, it.shared.tokenization, it.observer)
+        it.catalog.add(Generator(loaded.info, tokenizer, stepper=loaded.generation, parts=parts))
+        yield it, GenerateTask(Section(it.catalog, Generator, "generator"))
+
+
 def make_encoder(info: Any, shared: Shared) -> Encoder:
     return Encoder(info, Tokenizer(byte_tokenizer(), max_tokens=info.max_tokens, prefixes={}), shared=shared)
 
@@ -79,3 +93,10 @@ async def settled() -> None:
     """Let everything run that can run without waiting for a thread."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for what a thread does that tells nobody."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  no event tells of it
+            await asyncio.sleep(0.01)

@@ -6,11 +6,10 @@ import time
 
 import pytest
 from rolecall.v1 import matching_pb2 as pb
-from rolecall_server.errors import EngineError, InvalidInputError, UnavailableError
+from rolecall_server.errors import DeadlinePassedError, EngineError, InvalidInputError, UnavailableError
 from rolecall_server.transport.calls import MALFORMED, Call, MessageParser, checked, settle
 from rolecall_server.transport.inflight import InflightCalls
 from rolecall_server.transport.pacing import paced
-from rolecall_server.transport.status import DeadlinePassedError
 from rolecall_server.types import Priority
 
 
