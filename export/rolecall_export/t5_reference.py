@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def transformers_greedy(
     import torch
     import transformers
 
-    with _quiet(transformers):
+    with _quiet():
         model = transformers.AutoModelForSeq2SeqLM.from_pretrained(
             folder, dtype=torch.float32, trust_remote_code=False
         ).eval()
@@ -110,19 +111,17 @@ def _written(row: list[int], margins: npt.NDArray[np.float32], end: int) -> Writ
     return Written(tuple(row[:length]), margins[:length])
 
 
-class _quiet:  # noqa: N801  (used as a function)
-    """Keeps the library's notes, which say nothing to a user, off the terminal."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's notes, which say nothing to a user, off the terminal."""
+    from transformers.utils import logging
 
-    def __init__(self, transformers: Any) -> None:
-        self._logging = transformers.utils.logging
-
-    def __enter__(self) -> None:
-        self._level = self._logging.get_verbosity()
-        self._bars = self._logging.is_progress_bar_enabled()
-        self._logging.set_verbosity_error()
-        self._logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        self._logging.set_verbosity(self._level)
-        if self._bars:
-            self._logging.enable_progress_bar()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rolecall_export import t5_inputs, t5_pipeline
+from rolecall_export import t5_inputs, t5_verification
 from rolecall_export.cli import main
 from rolecall_export.t5_presets import PRESETS
 from rolecall_export.verify_t5 import failures
@@ -64,7 +64,7 @@ def expected_logits(model: Any, source: np.ndarray, written: np.ndarray) -> np.n
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gives_the_logits_of_transformers(tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(t5_inputs, "texts", functools.partial(t5_inputs.texts, count=8))
-    monkeypatch.setattr(t5_pipeline, "MAX_NEW_TOKENS", 8)
+    monkeypatch.setattr(t5_verification, "MAX_NEW_TOKENS", 8)
     model = write_t5(tmp_path / family, family)
     write_byte_tokenizer(tmp_path / family)
     artifact = export(tmp_path / family, tmp_path / "repository", "--max-source-tokens", "160")

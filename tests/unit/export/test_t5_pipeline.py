@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rolecall_export import manifest as manifests
-from rolecall_export import t5_inputs, t5_pipeline, tools
+from rolecall_export import t5_inputs, t5_reference, t5_verification, tools
 from rolecall_export.cli import main
 from rolecall_export.families.t5 import T5Graphs, build
 from rolecall_export.t5_presets import PRESETS, T5Preset
@@ -23,7 +23,7 @@ FILES = {"encoder.onnx", "prefill.onnx", "step.onnx", "weights.bin", "tokenizer.
 
 @pytest.fixture(autouse=True)
 def _few_short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(t5_pipeline, "MAX_NEW_TOKENS", 12)
+    monkeypatch.setattr(t5_verification, "MAX_NEW_TOKENS", 12)
     monkeypatch.setattr(t5_inputs, "texts", functools.partial(t5_inputs.texts, count=16))
 
 
@@ -142,7 +142,7 @@ def test_if_missing_knows_its_own_export(
 def test_without_torch_the_float_graphs_are_the_reference(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(t5_pipeline.t5_reference, "available", lambda: False)
+    monkeypatch.setattr(t5_reference, "available", lambda: False)
     for name in ("torch", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)
     assert export(checkpoint, tmp_path) == 0
