@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, replace
 
+from rolecall_server.engine.crossing import Crossing
 from rolecall_server.engine.lane import Lane, Post
 from rolecall_server.engine.lane_queue import LaneQueue
 from rolecall_server.engine.mailbox import Mailbox
@@ -80,7 +81,7 @@ class GenerationLanes:
         self._ids = itertools.count()
         self._numbers = itertools.count()
         self._backoff = Backoff()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._crossing: Crossing | None = None
         self._started: asyncio.Future[None] | None = None
         self._all_ended = asyncio.Event()
         self._closed = False
@@ -96,8 +97,9 @@ class GenerationLanes:
 
     async def start(self) -> None:
         """Start the lanes and wait until they take work. UnavailableError when one could not be made."""
-        self._loop = asyncio.get_running_loop()
-        self._started = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        self._crossing = Crossing(loop)
+        self._started = loop.create_future()
         for _ in range(self._options.lanes):
             self._add_lane()
         try:
@@ -162,7 +164,8 @@ class GenerationLanes:
 
     def _add_lane(self) -> None:
         """Start a thread; RuntimeError when the system gives none."""
-        number = next(self._numbers)
+        number, crossing = next(self._numbers), self._crossing
+        assert crossing is not None
         lane = Lane(
             number,
             self._queue,
@@ -170,21 +173,12 @@ class GenerationLanes:
             detokenizer=self._generator.detokenizer,
             niceness=self._options.niceness,
             clock=self._clock,
-            post=lambda lane, post: self._cross(self._posted, lane, post),
+            post=lambda lane, post: crossing.call(lambda: self._posted(lane, post)),
         )
         name = f"generate-{self._generator.key.version}-{number}"
-        thread = WatchedThread(name, lane.run, lambda: self._cross(self._ended, number))
+        thread = WatchedThread(name, lane.run, lambda: crossing.call(lambda: self._ended(number)))
         thread.start()
         self._members[number] = _Member(thread)
-
-    def _cross(self, callback: Callable[..., None], *args: object) -> None:
-        """The one crossing from the threads to the event loop."""
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(callback, *args)
-        except RuntimeError:
-            # The loop is closed: nobody waits for anything any more.
-            return
 
     def _posted(self, lane: Lane, post: Post | None) -> None:
         """A lane takes work now, or has done some."""
@@ -248,7 +242,8 @@ class GenerationLanes:
             return
         if not any(other.ready for other in self._members.values()):
             self._fail(self._queue.drain(), "the lanes of the generator died")
-        self._fail(self._queue.lost(self._mailboxes), "the lane died while it generated this")
+        unanswered = [request_id for request_id, mailbox in self._mailboxes.items() if mailbox.end is None]
+        self._fail(self._queue.lost(unanswered), "the lane died while it generated this")
         if self._started is not None and not self._started.done():
             self._started.set_exception(
                 UnavailableError(f"a lane of the generator could not start: {member.thread.cause}")

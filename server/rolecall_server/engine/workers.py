@@ -1,19 +1,15 @@
 """Worker threads under supervision: work goes in from the event loop, one outcome comes back for each piece."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from rolecall_server.engine.supervision import Backoff, WatchedThread
 from rolecall_server.errors import UnavailableError
 
 T = TypeVar("T")
-_FIRST_RETRY_SECONDS = 0.1
-_LAST_RETRY_SECONDS = 10.0
-_MOST_DOUBLINGS = 7
-"""From the first wait these lead beyond the last one; a larger exponent would one day overflow."""
 
 
 class _Job:
@@ -35,31 +31,32 @@ class _Job:
 
 
 class _Worker:
-    """One thread. All fields but `cause` belong to the event loop; the thread sees its inbox only.
+    """One thread. All fields belong to the event loop; the thread sees its inbox only.
 
     job: what it works on. The loop notes it before the thread gets it, so that a thread may die at any instruction
     and no work is lost. ready: takes work (a replacement does not until its probe has run).
     """
 
-    def __init__(self, name: str, report: Callable[["_Worker", object, Exception | None], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        report: Callable[["_Worker", object, Exception | None], None],
+        on_end: Callable[["_Worker"], None],
+    ) -> None:
         self.inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self.job: _Job | None = None
         self.ready = False
-        self.cause = "ended"
+        self.thread = WatchedThread(name, self._run, lambda: on_end(self))
         self._report = report
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def give(self, job: _Job) -> None:
         self.job = job
         self.inbox.put(job.work)
 
     def _run(self) -> None:
-        try:
-            while (work := self.inbox.get()) is not None:
-                self._report(self, *_outcome(work))
-                del work  # while it waits, it must not hold what it last worked on, an unloaded model perhaps
-        except BaseException as error:  # noqa: BLE001 - the thread ends here; its watcher tells the loop
-            self.cause = type(error).__name__
+        while (work := self.inbox.get()) is not None:
+            self._report(self, *_outcome(work))
+            del work  # while it waits, it must not hold what it last worked on, an unloaded model perhaps
 
 
 def _outcome(work: Callable[[], object]) -> tuple[object, Exception | None]:
@@ -92,7 +89,7 @@ class WorkerPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._workers: list[_Worker] = []
         self._pending: deque[_Job] = deque()
-        self._failures = 0
+        self._backoff = Backoff()
         self._started = 0
         self._closed = False
         self._all_ended = asyncio.Event()
@@ -138,18 +135,10 @@ class WorkerPool:
     def _add_worker(self) -> _Worker:
         """Start a thread through its watcher; RuntimeError when the system gives no thread."""
         self._started += 1
-        worker = _Worker(f"{self._name}-{self._started}", self._report)
-        threading.Thread(target=self._watch, args=(worker,), name=f"{worker.thread.name}-watch", daemon=True).start()
+        worker = _Worker(f"{self._name}-{self._started}", self._report, lambda ended: self._post(self._ended, ended))
+        worker.thread.start()
         self._workers.append(worker)
         return worker
-
-    def _watch(self, worker: _Worker) -> None:
-        try:
-            worker.thread.start()
-            worker.thread.join()
-        except RuntimeError as error:
-            worker.cause = str(error)
-        self._post(self._ended, worker)
 
     def _report(self, worker: _Worker, result: object, error: Exception | None) -> None:
         self._post(self._finished, worker, result, error)
@@ -188,7 +177,7 @@ class WorkerPool:
             return
         if not any(other.ready for other in self._workers):
             self._fail_pending("the engine's workers died")
-        self._on_change(False, f"a worker died of {worker.cause}")
+        self._on_change(False, f"a worker died of {worker.thread.cause}")
         if worker.ready:
             self._replace()
         else:  # in its probe: no tight circle of deaths
@@ -223,7 +212,7 @@ class WorkerPool:
             self._on_change(False, f"a new worker fails its probe with {type(error).__name__}")
             self._later(lambda: self._start_probe(worker))
             return
-        self._failures = 0
+        self._backoff.succeeded()
         worker.ready = True
         if self.whole:
             self._on_change(True, "all workers run")
@@ -231,6 +220,4 @@ class WorkerPool:
 
     def _later(self, step: Callable[[], None]) -> None:
         """Try `step` after a wait that doubles with each failure since the last success."""
-        delay = min(_FIRST_RETRY_SECONDS * 2**self._failures, _LAST_RETRY_SECONDS)
-        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
-        asyncio.get_running_loop().call_later(delay, step)
+        asyncio.get_running_loop().call_later(self._backoff.failed(), step)

@@ -199,8 +199,8 @@ async def test_a_failing_probe_is_tried_again(make_pool, listener, error):
 
 async def test_a_probe_that_fails_for_hours_is_still_tried_again(make_pool, listener, monkeypatch):
     """After some 1,024 failures the doubled wait itself is beyond what a float holds."""
-    monkeypatch.setattr("rolecall_server.engine.workers._FIRST_RETRY_SECONDS", 1e-5)
-    monkeypatch.setattr("rolecall_server.engine.workers._LAST_RETRY_SECONDS", 1e-5)
+    monkeypatch.setattr("rolecall_server.engine.supervision._FIRST_SECONDS", 1e-5)
+    monkeypatch.setattr("rolecall_server.engine.supervision._LAST_SECONDS", 1e-5)
     failures = [ValueError()] * 1100
 
     def probe():

@@ -110,10 +110,10 @@ def test_weights_that_are_no_numbers_are_refused(root):
 
 def test_a_provider_that_is_there_but_cannot_start_is_refused(root, monkeypatch):
     """A CUDA build on a machine without a GPU: ONNX Runtime itself would go on with the CPU."""
-    from rolecall_server.engine.ort import providers, session
+    from rolecall_server.engine.ort import create, providers
 
     monkeypatch.setattr(providers, "available", lambda: ("cuda", "cpu"))
-    monkeypatch.setattr(session, "configure", lambda *_, gpu_memory_bytes: ["CPUExecutionProvider"])
+    monkeypatch.setattr(create, "configure", lambda *_, gpu_memory_bytes: ["CPUExecutionProvider"])
 
     with pytest.raises(EngineError, match="cuda could not start"):
         open_session(root, providers=("cuda",))
