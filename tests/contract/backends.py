@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.generators import repository_with_generator
 from tests.requirements import require_model
 
 
@@ -33,5 +34,14 @@ BACKENDS = (
     Backend("real", "embedded", _real),
 )
 
-GENERATORS = tuple(backend for backend in BACKENDS if backend.generates)
+
+def _t5(tiny: Path) -> Sequence[str]:
+    path = tiny.with_name(f"{tiny.name}-t5")
+    return ("--model-repository", str(repository_with_generator(tiny, path)))
+
+
+GENERATORS = (
+    *(backend for backend in BACKENDS if backend.generates),
+    Backend("t5", "embedded", _t5, generates=True),
+)
 """Those that the cases of generation run on."""
