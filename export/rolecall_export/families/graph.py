@@ -104,6 +104,7 @@ def tensor(name: str, kind: int, shape: Sequence[str | int] | None) -> onnx.Valu
 FLOAT = TensorProto.FLOAT
 FLOAT16 = TensorProto.FLOAT16
 BFLOAT16 = TensorProto.BFLOAT16
+INT8 = TensorProto.INT8
 INT32 = TensorProto.INT32
 INT64 = TensorProto.INT64
 BOOL = TensorProto.BOOL

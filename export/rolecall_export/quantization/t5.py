@@ -7,6 +7,7 @@ from onnx import numpy_helper
 
 from rolecall_export.families.encoder import Activation
 from rolecall_export.families.graph import FLOAT, MICROSOFT, GraphBuilder
+from rolecall_export.families.t5.cross import CrossCache, Int8Cache
 from rolecall_export.families.t5.products import head_name, joined
 from rolecall_export.quantization.per_token import int8_product, int8_times, symmetric
 from rolecall_export.t5_weights import T5Weights
@@ -24,6 +25,7 @@ class PerTokenInt8:
     """
 
     cache = FLOAT
+    cross: CrossCache = Int8Cache()
 
     def __init__(self, weights: T5Weights) -> None:
         self._weights = weights
@@ -82,6 +84,7 @@ class FourBits:
     """
 
     cache = FLOAT
+    cross: CrossCache = Int8Cache()
 
     def __init__(self, weights: T5Weights) -> None:
         self._weights = weights

@@ -11,6 +11,7 @@ import numpy as np
 
 from rolecall_export.families.encoder import Activation
 from rolecall_export.families.graph import BFLOAT16, FLOAT, FLOAT16, MICROSOFT, GraphBuilder
+from rolecall_export.families.t5.cross import CrossCache, PlainCache
 from rolecall_export.families.t5.products import FloatProducts, joined
 from rolecall_export.quantization.blocks import eight_bits
 from rolecall_export.quantization.fp16 import half
@@ -22,6 +23,7 @@ class Float16:
     """Weights and products in float16."""
 
     cache = FLOAT16
+    cross: CrossCache = PlainCache(FLOAT16)
 
     def __init__(self, weights: T5Weights) -> None:
         self._weights = weights
@@ -61,6 +63,7 @@ class BFloat16(Float16):
     """Weights and products in bfloat16: float32's range, 8 bits of precision."""
 
     cache = BFLOAT16
+    cross: CrossCache = PlainCache(BFLOAT16)
 
     def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
         """In float32: with 8 bits the best of the logits would often be several."""

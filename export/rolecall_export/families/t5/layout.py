@@ -1,4 +1,4 @@
-"""How the tokens of several sources lie in the encoder graph: packed (CPU) or padded (GPU); attention with T5's bias."""
+"""How the tokens of several sources lie in the encoder graph, packed (CPU) or padded (GPU), with T5's attention."""
 
 from __future__ import annotations
 
@@ -114,4 +114,3 @@ class PaddedSources:
 def clipped(graph: GraphBuilder, bias: str, *, cache: int) -> str:
     """A bias in a narrower type: what is masked stays far below everything, and finite."""
     return graph.op("Cast", graph.op("Max", bias, graph.number(-3e4)), to=cache, name="narrow_bias")
-

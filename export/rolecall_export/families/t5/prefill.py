@@ -10,10 +10,11 @@ from rolecall_export.t5_weights import T5Weights
 
 
 def build_prefill(weights: T5Weights, products: Products, *, opset: int) -> onnx.ModelProto:
-    """From `hidden_states` and `spans` of the encoder and `capacity`, int64 [], to `cross_key.N` and `cross_value.N`.
+    """From `hidden_states` and `spans` of the encoder and `capacity`, int64 [], to what a step reads of the sources.
 
-    Those are [batch, heads, capacity, head_size], so that a caller can have them written straight into the slots of
-    new rows; places beyond a text's own are filled with its last ones, and every step masks them.
+    Those are `cross_key.N` and `cross_value.N`, [batch, heads, capacity, head_size], and what else cross.CrossCache
+    keeps: a caller can have them written straight into the slots of new rows. Places beyond a text's own are filled
+    with its last ones, and no step looks at them.
     """
     graph = GraphBuilder()
     config = weights.config
@@ -22,14 +23,13 @@ def build_prefill(weights: T5Weights, products: Products, *, opset: int) -> onnx
     ready = products.prepare(graph, x)
     outputs = []
     for layer in range(config.decoder_layers):
+        parts = {}
         for part in ("key", "value"):
             y = products.product(graph, ready, f"decoder.{layer}.cross_{part}")
             flat = graph.op("Squeeze", y, graph.integers(0), name=f"{part}.flat")
-            rows = graph.op("Gather", flat, places, name=f"{part}.rows")
-            heads = graph.op("Reshape", rows, graph.integers(0, 0, config.heads, config.head_size), name=f"{part}.heads")
-            graph.op("Transpose", heads, perm=[0, 2, 1, 3], name=f"cross_{part}.{layer}")
-            shape = ["batch", config.heads, "capacity", config.head_size]
-            outputs.append(tensor(f"cross_{part}.{layer}", products.cache, shape))
+            parts[part] = graph.op("Gather", flat, places, name=f"{part}.rows")
+        products.cross.store(graph, config, layer, **parts)
+        outputs.extend(products.cross.slots(config, layer))
     inputs = [
         tensor("hidden_states", FLOAT, ["tokens", config.hidden_size]),
         tensor("spans", INT64, ["batch"]),

@@ -9,6 +9,7 @@ import numpy as np
 
 from rolecall_export.families.encoder import Activation
 from rolecall_export.families.graph import FLOAT, GraphBuilder
+from rolecall_export.families.t5.cross import CrossCache, PlainCache
 from rolecall_export.t5_weights import T5Weights
 from rolecall_export.weights import Array
 
@@ -22,6 +23,11 @@ class Products(Protocol):
     @property
     def cache(self) -> int:
         """The tensor type of queries, keys and values."""
+        ...
+
+    @property
+    def cross(self) -> CrossCache:
+        """How keys and values of sources are kept."""
         ...
 
     def rows(self, graph: GraphBuilder, token_ids: str) -> str:
@@ -63,6 +69,7 @@ class FloatProducts:
     """Everything in float32."""
 
     cache = FLOAT
+    cross: CrossCache = PlainCache(FLOAT)
 
     def __init__(self, weights: T5Weights) -> None:
         self._weights = weights

@@ -1,13 +1,11 @@
 """The decoder step graph: one or more tokens of every row to what follows each of them.
 
-Caches are slots of a fixed size, [rows, heads, capacity, head_size], given as inputs and given back as outputs. Bound to
-the same memory nothing is copied: TensorScatter writes the new keys and values into their places, row by row at each
+Caches are slots of a fixed size, [rows, heads, capacity, head_size], given as inputs and given back as outputs. Bound
+to the same memory nothing is copied: TensorScatter writes the new keys and values into their places, row by row at each
 row's own position. So rows of different age and source run together, and a row's results depend on that row alone.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -16,6 +14,7 @@ from onnx import helper, numpy_helper
 from rolecall_export.families.graph import BOOL, FLOAT, INT64, MICROSOFT, GraphBuilder, tensor
 from rolecall_export.families.t5.bias import MASKED, decoder_table
 from rolecall_export.families.t5.blocks import Blocks
+from rolecall_export.families.t5.cross import StepValues
 from rolecall_export.families.t5.layout import clipped
 from rolecall_export.families.t5.products import Products, head_name
 from rolecall_export.t5_weights import T5Config, T5Weights
@@ -24,22 +23,26 @@ TOP = 64
 """Candidates of a token that come in order, with `ranked`."""
 
 
-def build_step(weights: T5Weights, products: Products, *, opset: int) -> onnx.ModelProto:
-    """Inputs: `token_ids` int64 [rows, width], `positions` int64 [rows] (of each row's first token), `source_lengths` int64
-    [rows], `ranked` bool [], and for each layer N `self_key.N`, `self_value.N` [rows, heads, capacity, head_size],
-    `cross_key.N`, `cross_value.N` [rows, heads, source_capacity, head_size].
+def build_step(weights: T5Weights, products: Products, *, opset: int, padded: bool = False) -> onnx.ModelProto:
+    """Inputs: `token_ids` int64 [rows, width], `positions` int64 [rows] (of each row's first token), `source_lengths`
+    int64 [rows], `ranked` bool [], and for each layer N `self_key.N`, `self_value.N` [rows, heads, capacity, head_size]
+    and what cross.CrossCache keeps: `cross_key.N`, `cross_value.N` [rows, heads, source_capacity, head_size] and so on.
 
     Outputs: `best` int64 [rows, width], the lowest id of the greatest logit; with `ranked`, `top_ids` int64 and
     `top_logits` float32 [rows, width, K], `log_sum_exp` float32 [rows, width] (empty otherwise); `logits` float32
     [rows, width, vocabulary], which costs nothing where nobody fetches it; and the caches, `present_self_key.N`...
+
+    padded: for GPUs. There is no `ranked` then and no branch in the graph, since a captured CUDA graph can have none:
+    candidates are always there, and stay on the device unless they are fetched.
     """
     graph = GraphBuilder()
     step = _Step(graph, weights, products)
     x = graph.op("Reshape", products.rows(graph, "token_ids"), graph.integers(1, -1, weights.config.hidden_size))
     for layer in range(weights.config.decoder_layers):
         x = step.layer(x, layer)
-    _head(step.blocks, x)
-    return graph.model("step", _inputs(weights.config, products.cache), _outputs(weights.config, products.cache), opset=opset)
+    _head(step.blocks, x, branch=not padded)
+    inputs = _inputs(weights.config, products, branch=not padded)
+    return graph.model("step", inputs, _outputs(weights.config, products), opset=opset)
 
 
 class _Step:
@@ -60,6 +63,8 @@ class _Step:
         self._by_head = graph.op("Concat", graph.op("Shape", "token_ids", name="shape"), heads, axis=0, name="by_head")
         self._rows_seen = self._distances()
         self._unseen_source = self._source_mask(width)
+        single = graph.op("Equal", width, graph.integers(1), name="single_flat")
+        self._single = graph.op("Squeeze", single, name="single")
 
     def layer(self, x: str, layer: int) -> str:
         x = self.blocks.add(x, self._self_attention(x, layer))
@@ -70,40 +75,38 @@ class _Step:
         graph, prefix = self.graph, f"decoder.{layer}"
         ready = self.products.prepare(graph, self.blocks.norm(x, f"{prefix}.attention_norm"))
         joined = self.products.product(graph, ready, *(f"{prefix}.{part}" for part in ("query", "key", "value")))
-        third = self._config.heads * self._config.head_size
+        third = self._config.inner_size
         sizes = graph.constant("thirds", np.array([third] * 3, np.int64))
         query, key, value = graph.ops("Split", joined, sizes, outputs=3, axis=-1, name=f"{prefix}.parts")
         caches = [self._written(key, f"self_key.{layer}"), self._written(value, f"self_value.{layer}")]
         if layer == 0 or self._config.layer_biases:
             self._bias = self._position_bias(f"{prefix}.bias" if self._config.layer_biases else "decoder.bias")
-        return self._attend(query, caches, self._bias, prefix=f"{prefix}.self", output=f"{prefix}.output")
-
-    def _cross_attention(self, x: str, layer: int) -> str:
-        prefix = f"decoder.{layer}"
-        ready = self.products.prepare(self.graph, self.blocks.norm(x, f"{prefix}.cross_norm"))
-        query = self.products.product(self.graph, ready, f"{prefix}.cross_query")
-        caches = [f"cross_key.{layer}", f"cross_value.{layer}"]
-        return self._attend(
-            query, caches, self._unseen_source, prefix=f"{prefix}.cross", output=f"{prefix}.cross_output"
-        )
-
-    def _attend(self, query: str, caches: list[str], bias: str, *, prefix: str, output: str) -> str:
-        graph = self.graph
-        query = graph.op("Reshape", query, self._by_row, name=f"{prefix}.queries")
+        queries = graph.op("Reshape", query, self._by_row, name=f"{prefix}.queries")
         context = graph.op(
             "MultiHeadAttention",
-            query,
+            queries,
             *caches,
-            "",
-            "",
-            bias,
+            *("", "", self._bias),
             num_heads=self._config.heads,
             scale=1.0,
             domain=MICROSOFT,
             name=f"{prefix}.attention",
         )
-        flat = graph.op("Reshape", context, graph.integers(1, -1, self._config.heads * self._config.head_size))
-        return self.products.product(graph, self.products.prepare(graph, flat), output)
+        return self._output(context, f"{prefix}.output")
+
+    def _cross_attention(self, x: str, layer: int) -> str:
+        graph, prefix = self.graph, f"decoder.{layer}"
+        ready = self.products.prepare(graph, self.blocks.norm(x, f"{prefix}.cross_norm"))
+        query = self.products.product(graph, ready, f"{prefix}.cross_query")
+        queries = graph.op("Reshape", query, self._by_row, name=f"{prefix}.cross.queries")
+        values = StepValues(queries=queries, lengths="source_lengths", mask=self._unseen_source, single=self._single)
+        context = self.products.cross.attend(graph, self._config, layer, values)
+        return self._output(context, f"{prefix}.cross_output")
+
+    def _output(self, context: str, name: str) -> str:
+        """The product that ends an attention block, from [rows, width, heads * head_size]."""
+        flat = self.graph.op("Reshape", context, self.graph.integers(1, -1, self._config.inner_size))
+        return self.products.product(self.graph, self.products.prepare(self.graph, flat), name)
 
     def _written(self, part: str, cache: str) -> str:
         """The cache with this step's keys or values in their places."""
@@ -146,7 +149,7 @@ class _Step:
         return bias if cache == FLOAT else clipped(self.graph, bias, cache=cache)
 
 
-def _head(blocks: Blocks, x: str) -> None:
+def _head(blocks: Blocks, x: str, *, branch: bool) -> None:
     """From the last hidden states to the choice of tokens."""
     graph, config = blocks.graph, blocks.config
     factor = config.hidden_size**-0.5 if config.scaled_output else 1.0
@@ -157,8 +160,12 @@ def _head(blocks: Blocks, x: str) -> None:
     logits = graph.op("Reshape", flat, shape, name="logits")
     graph.op("ArgMax", logits, axis=-1, keepdims=0, name="best")
     count = min(TOP, config.vocabulary_size)
-    ranked = _branch(graph, logits, count=count)
     outputs = ["top_logits", "top_ids", "log_sum_exp"]
+    if not branch:
+        graph.keep(helper.make_node("TopK", [logits, graph.integers(count)], outputs[:2], axis=-1, name="top"))
+        graph.op("ReduceLogSumExp", logits, graph.integers(-1), keepdims=0, name="log_sum_exp")
+        return
+    ranked = _branch(graph, logits, count=count)
     graph.keep(helper.make_node("If", ["ranked"], outputs, then_branch=ranked, else_branch=_nothing(graph)))
 
 
@@ -183,39 +190,29 @@ def _nothing(graph: GraphBuilder) -> onnx.GraphProto:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Cache:
-    name: str
-    capacity: str
+def _own_slots(config: T5Config, cache: int, *, prefix: str = "") -> list[onnx.ValueInfoProto]:
+    names = [f"{prefix}self_{part}.{layer}" for layer in range(config.decoder_layers) for part in ("key", "value")]
+    return [tensor(name, cache, ["rows", config.heads, "capacity", config.head_size]) for name in names]
 
 
-def _caches(config: T5Config) -> list[_Cache]:
-    kinds = (("self_key", "capacity"), ("self_value", "capacity"), ("cross_key", "sources"), ("cross_value", "sources"))
-    return [_Cache(f"{kind}.{layer}", capacity) for layer in range(config.decoder_layers) for kind, capacity in kinds]
-
-
-def _inputs(config: T5Config, cache: int) -> list[onnx.ValueInfoProto]:
-    slots = [tensor(c.name, cache, ["rows", config.heads, c.capacity, config.head_size]) for c in _caches(config)]
+def _inputs(config: T5Config, products: Products, *, branch: bool) -> list[onnx.ValueInfoProto]:
     return [
         tensor("token_ids", INT64, ["rows", "width"]),
         tensor("positions", INT64, ["rows"]),
         tensor("source_lengths", INT64, ["rows"]),
-        tensor("ranked", BOOL, []),
-        *slots,
+        *([tensor("ranked", BOOL, [])] if branch else []),
+        *_own_slots(config, products.cache),
+        *(slot for layer in range(config.decoder_layers) for slot in products.cross.slots(config, layer)),
     ]
 
 
-def _outputs(config: T5Config, cache: int) -> list[onnx.ValueInfoProto]:
-    presents = [
-        tensor(f"present_{c.name}", cache, ["rows", config.heads, c.capacity, config.head_size])
-        for c in _caches(config)
-        if c.name.startswith("self")
-    ]
+def _outputs(config: T5Config, products: Products) -> list[onnx.ValueInfoProto]:
     return [
         tensor("best", INT64, ["rows", "width"]),
         tensor("top_ids", INT64, None),
         tensor("top_logits", FLOAT, None),
         tensor("log_sum_exp", FLOAT, None),
         tensor("logits", FLOAT, ["rows", "width", "vocabulary"]),
-        *presents,
+        *_own_slots(config, products.cache, prefix="present_"),
+        *(slot for layer in range(config.decoder_layers) for slot in products.cross.written(config, layer)),
     ]
