@@ -45,3 +45,9 @@ def repository_with_generator(encoders: Path, path: Path, *, preset: str = "cpu-
             reporter=Reporter(Console(file=io.StringIO())),
         )
     return path
+
+
+def beside(encoders: Path) -> Path:
+    """The same next to `encoders`, made once and shared by all tests of a run: leave it as it is."""
+    path = encoders.with_name(f"{encoders.name}-with-generator")
+    return path if path.exists() else repository_with_generator(encoders, path)

@@ -147,11 +147,18 @@ def _examine_model(repository: ModelRepository, key: ModelKey, *, providers: str
 
 
 def _place(artifact: Artifact, providers: str) -> "Placement":
+    """Of a generator: all nodes of its three graphs."""
     from rolecall_server.engine.ort.create import SessionSettings
+    from rolecall_server.engine.ort.placement import Placement
     from rolecall_server.engine.ort.providers import parse_providers
     from rolecall_server.engine.ort.session import OrtSession
+    from rolecall_server.engine.ort.t5_sessions import T5Sessions
 
-    return OrtSession(artifact, SessionSettings(parse_providers(providers))).placement
+    settings = SessionSettings(parse_providers(providers))
+    if artifact.generator is None:
+        return OrtSession(artifact, settings).placement
+    placements = T5Sessions(artifact, settings).placements
+    return Placement(placements[0].wanted, tuple(node for placement in placements for node in placement.nodes))
 
 
 def _describe(found: ModelReport, placement: "Placement") -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.generators import repository_with_generator
+from tests.generators import beside
 from tests.requirements import require_model
 
 
@@ -36,8 +36,7 @@ BACKENDS = (
 
 
 def _t5(tiny: Path) -> Sequence[str]:
-    path = tiny.with_name(f"{tiny.name}-t5")
-    return ("--model-repository", str(repository_with_generator(tiny, path)))
+    return ("--model-repository", str(beside(tiny)))
 
 
 GENERATORS = (

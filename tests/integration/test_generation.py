@@ -2,6 +2,7 @@
 come and go, faults."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from rolecall_server.engine.fake import FakeBehaviour
 from rolecall_server.engine.fake_stepper import FakeGeneration
 from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 
+from tests.generators import beside
 from tests.servers import InProcess, Served, details_of, serve_here, serve_process
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -234,6 +236,34 @@ def test_a_generator_that_is_asked_for_and_missing_stops_the_start(tiny_models: 
     flags = ("--model-repository", str(tiny_models), "--generator-version", "7")
     with pytest.raises(AssertionError, match="generator/7"), serve_process(*flags):
         raise AssertionError("it started")
+
+
+async def test_a_real_generator_comes_and_goes_and_can_be_the_second_of_its_name(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "models"
+    shutil.copytree(beside(tiny_models), path)
+    shutil.copytree(path / "generator" / "1", path / "generator" / "2")
+    flags = {"backend": "embedded", "model_repository": path, "allow_model_control": True}
+    async with serve_here(**flags, generator_version="1") as it:
+        stub, models = GenerationServiceStub(it.channel), ModelServiceStub(it.channel)
+        first = await stub.Generate(request(pb.GenerateRequest, decoding=None))
+        loaded = await models.LoadModel(model_pb2.LoadModelRequest(name="generator"))
+        second = await stub.Generate(request(pb.GenerateRequest, decoding=None))
+        assert (first.model.version, loaded.model.version, second.model.version) == ("1", "2", "2")
+        assert first.candidates == second.candidates
+        for version in ("2", "1"):
+            await models.UnloadModel(model_pb2.UnloadModelRequest(name="generator", version=version))
+        assert await health(it, GENERATION) == NOT_SERVING
+        assert await health(it, "") == SERVING
+        listed = (await models.ListModels(model_pb2.ListModelsRequest())).models
+        states = {(model.name, model.version): model.state for model in listed}
+        assert states == {
+            ("encoder", "1"): model_pb2.MODEL_STATE_READY,
+            ("generator", "1"): model_pb2.MODEL_STATE_AVAILABLE,
+            ("generator", "2"): model_pb2.MODEL_STATE_AVAILABLE,
+        }
+        assert (await failure(stub.Generate(request(pb.GenerateRequest)))).code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_our_own_faults_harm_one_request_and_tell_nothing_of_it() -> None:

@@ -5,6 +5,7 @@ from rolecall_server import doctor
 from rolecall_server.engine.ort.placement import PlacedNode, Placement
 
 from tests.fixtures_models import tiny_repository
+from tests.generators import beside
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 VNNI = ("AVX2", "AVX-512 VNNI")
@@ -25,6 +26,15 @@ def test_a_sound_repository_is_ok(tmp_path, capsys):
     assert code == 0
     for word in ("encoder/1", "cpu-fp32", "verified", "LpNormalization 1", "every model can be served here"):
         assert word in out
+
+
+def test_a_generator_is_looked_at_with_all_its_graphs(tiny_models, capsys):
+    code, out = run(capsys, beside(tiny_models), as_json=True)
+    encoder, generator = json.loads(out)["models"]
+
+    assert code == 0
+    assert (generator["model"], generator["verified"], generator["error"]) == ("generator/1", True, "")
+    assert generator["nodes"] > encoder["nodes"] + 100
 
 
 def test_as_json_it_can_be_read_by_programs(tmp_path, capsys):
