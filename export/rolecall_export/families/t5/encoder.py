@@ -35,7 +35,7 @@ def build_encoder(weights: T5Weights, products: Products, *, padded: bool, opset
             bias = sources.bias(table, max_distance=config.max_distance, name=name)
         ready = products.prepare(graph, blocks.norm(x, f"{prefix}.attention_norm"))
         parts = [products.product(graph, ready, f"{prefix}.{part}") for part in ("query", "key", "value")]
-        context = sources.attention(parts, bias, heads=config.heads, name=f"{prefix}.attention")
+        context = sources.attend(parts, bias, heads=config.heads, name=f"{prefix}.attention")
         x = blocks.add(x, products.product(graph, products.prepare(graph, context), f"{prefix}.output"))
         x = blocks.feed_forward(x, prefix)
     normed = blocks.norm(x, "encoder.final_norm")

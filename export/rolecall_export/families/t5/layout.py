@@ -25,10 +25,10 @@ class Sources(Protocol):
         ...
 
     def bias(self, table: Array, *, max_distance: int, name: str) -> str:
-        """What `attention` adds to its scores; see bias.encoder_table."""
+        """What `attend` adds to its scores; see bias.encoder_table."""
         ...
 
-    def attention(self, parts: Sequence[str], bias: str, *, heads: int, name: str) -> str:
+    def attend(self, parts: Sequence[str], bias: str, *, heads: int, name: str) -> str:
         """Each token attends to its own text; `parts` are query, key and value, [1, tokens, heads * size]."""
         ...
 
@@ -59,7 +59,7 @@ class PackedSources(PackedTokens):
             "Unsqueeze", graph.op("Transpose", values, perm=[2, 0, 1]), graph.integers(0), name=f"{name}.by_head"
         )
 
-    def attention(self, parts: Sequence[str], bias: str, *, heads: int, name: str) -> str:
+    def attend(self, parts: Sequence[str], bias: str, *, heads: int, name: str) -> str:
         axes = self._graph.integers(2, 3)
         origin = self._graph.integers(0, 0)
 
@@ -101,7 +101,7 @@ class PaddedSources:
         total = graph.op("Add", by_head, self._mask, name=f"{name}.masked")
         return total if self._cache == FLOAT else clipped(graph, total, cache=self._cache)
 
-    def attention(self, parts: Sequence[str], bias: str, *, heads: int, name: str) -> str:
+    def attend(self, parts: Sequence[str], bias: str, *, heads: int, name: str) -> str:
         graph = self._graph
         shape = graph.op("Concat", self._batch, graph.integers(-1, 0), axis=0, name="texts_shape")
         split = [graph.op("Reshape", part, shape, name=f"{name}.split") for part in parts]

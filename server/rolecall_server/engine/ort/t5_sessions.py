@@ -1,6 +1,6 @@
 """The three sessions of a T5 version: encoder, prefill, step. Thread-safe; all steppers of the version share them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rolecall_server.engine.ort.create import SessionSettings, create_session
 from rolecall_server.engine.ort.placement import Placement, read_placement
 from rolecall_server.engine.ort.providers import ORT_NAMES, choose
-from rolecall_server.engine.ort.t5_slots import SlotShape
+from rolecall_server.engine.ort.t5_slots import Place, slots_of
 from rolecall_server.errors import EngineError
 from rolecall_server.repository import Artifact
 
@@ -29,7 +29,10 @@ class T5Sessions:
         ]
         self._encoder, self._prefill, self.step = sessions
         self.placements: tuple[Placement, ...] = tuple(read_placement(s, ORT_NAMES[wanted[0]]) for s in sessions)
-        self.shape = self._slot_shape()
+        with self.errors():
+            self.own_slots, self.source_slots = slots_of(self.step, "self_"), slots_of(self.step, "cross_")
+        self.written = frozenset(item.name.removeprefix("present_") for item in self.step.get_outputs())
+        """Slots that a step writes to."""
 
     def prefill(
         self,
@@ -37,20 +40,16 @@ class T5Sessions:
         attention_mask: NDArray[np.int64],
         *,
         capacity: int,
-        outputs: Sequence[tuple[int, tuple[int, ...]]],
+        places: Iterable[Place],
     ) -> None:
-        """Encode sources, int64 [batch, length], and write the caches of cross-attention where they belong.
-
-        outputs: address and shape [batch, heads, capacity, head_size] of key and value of each layer.
-        """
+        """Encode sources, int64 [batch, length], and write what steps read of them to the places where it belongs."""
         hidden, spans = self._encoder.run(None, {"input_ids": input_ids, "attention_mask": attention_mask})
         binding = self._prefill.io_binding()
         binding.bind_cpu_input("hidden_states", hidden)
         binding.bind_cpu_input("spans", spans)
         binding.bind_cpu_input("capacity", np.array(capacity, np.int64))
-        for index, (address, shape) in enumerate(outputs):
-            name = f"cross_{'value' if index % 2 else 'key'}.{index // 2}"
-            binding.bind_output(name, "cpu", 0, np.float32, shape, address)
+        for place in places:
+            binding.bind_output(place.name, "cpu", 0, place.dtype, place.shape, place.address)
         self._prefill.run_with_iobinding(binding)
 
     @contextmanager
@@ -61,11 +60,3 @@ class T5Sessions:
             yield
         except Exception as error:
             raise EngineError(f"model {self.artifact.info.key}: {type(error).__name__}: {error}") from error
-
-    def _slot_shape(self) -> SlotShape:
-        """From the step graph's own inputs."""
-        caches = {item.name: item for item in self.step.get_inputs() if item.name.startswith("self_key.")}
-        first = caches.get("self_key.0")
-        if first is None or first.type != "tensor(float)":
-            raise EngineError(f"model {self.artifact.info.key}: step.onnx has no float32 caches")
-        return SlotShape(layers=len(caches), heads=first.shape[1], head_size=first.shape[3])

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 STEP = 64
 """Capacities are multiples of this. Sums over a slot then run in blocks that don't depend on its capacity, so that a
 row's results stay the same to the last bit whatever capacity other rows ask for."""
 
-Buffer = NDArray[np.float32]
+_TYPES: dict[str, type[Any]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+}
 
 
 def rounded(capacity: int) -> int:
@@ -18,38 +24,65 @@ def rounded(capacity: int) -> int:
     return -(-capacity // STEP) * STEP
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotShape:
-    """What the step graph wants: float32 [rows, heads, capacity, head_size] for keys and values of each layer."""
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An input of the step graph of which each row has its own part.
 
-    layers: int
-    heads: int
-    head_size: int
+    shape: of one row; [heads, None, head_size] where the second axis is the capacity, or all numbers.
+    """
+
+    name: str
+    dtype: type[Any]
+    shape: tuple[int | None, ...]
+
+    def of(self, rows: int, capacity: int) -> tuple[int, ...]:
+        """The shape of so many rows with this capacity."""
+        return rows, *(capacity if size is None else size for size in self.shape)
+
+
+def slots_of(step: ort.InferenceSession, prefix: str) -> tuple[Slot, ...]:
+    """The inputs of a step graph whose names begin so, in its order. ValueError for a type that has no numpy."""
+    found = [item for item in step.get_inputs() if item.name.startswith(prefix)]
+    unknown = {item.type for item in found} - set(_TYPES)
+    if unknown or not found:
+        raise ValueError(f"step graph: no slots {prefix!r} of a known type (types: {', '.join(sorted(unknown))})")
+    return tuple(
+        Slot(item.name, _TYPES[item.type], tuple(size if isinstance(size, int) else None for size in item.shape[1:]))
+        for item in found
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where rows of a slot lie: what a binding wants to know."""
+
+    name: str
+    dtype: type[Any]
+    shape: tuple[int, ...]
+    address: int
 
 
 class Cache:
-    """Keys and values of one kind of attention: for each layer two buffers, with room for `rows` rows.
+    """The slots of one kind of attention, with room for `rows` rows.
 
-    The first n rows of a buffer are one piece of memory, so a step over n rows is given just those.
+    The first n rows of a slot are one piece of memory, so a step over n rows is given just those.
     """
 
-    def __init__(self, shape: SlotShape, *, rows: int) -> None:
-        self._shape = shape
+    def __init__(self, slots: Sequence[Slot], *, rows: int) -> None:
+        self._slots = slots
         self._rows = rows
         self.capacity = 0
-        self._buffers: list[Buffer] = [np.zeros(self.shape(0), np.float32) for _ in range(2 * shape.layers)]
+        self._buffers = [np.zeros(slot.of(rows, 0), slot.dtype) for slot in slots]
 
     @property
     def nbytes(self) -> int:
         return sum(buffer.nbytes for buffer in self._buffers)
 
-    def __iter__(self) -> Iterator[Buffer]:
-        """Key and value of the first layer, of the second, and so on."""
-        return iter(self._buffers)
-
-    def shape(self, rows: int) -> tuple[int, int, int, int]:
-        """Of the first rows of a buffer."""
-        return rows, self._shape.heads, self.capacity, self._shape.head_size
+    def places(self, first: int, count: int) -> Iterator[Place]:
+        """Where `count` rows from row `first` on lie, slot by slot."""
+        for slot, buffer in zip(self._slots, self._buffers, strict=True):
+            address = int(buffer.ctypes.data + first * buffer.strides[0])
+            yield Place(slot.name, slot.dtype, slot.of(count, self.capacity), address)
 
     def resize(self, capacity: int, *, rows: int) -> None:
         """Give every slot another capacity; the contents of the first `rows` rows move, as far as they fit."""
@@ -58,17 +91,16 @@ class Cache:
             return
         kept = min(capacity, self.capacity)
         self.capacity = capacity
-        for index, old in enumerate(self._buffers):
+        for index, (slot, old) in enumerate(zip(self._slots, self._buffers, strict=True)):
+            if None not in slot.shape:
+                continue
             # Zeros: places that no one wrote yet are read (and masked), and what is no number would come through.
-            new = np.zeros(self.shape(self._rows), np.float32)
+            new = np.zeros(slot.of(self._rows, capacity), slot.dtype)
             new[:rows, :, :kept] = old[:rows, :, :kept]
             self._buffers[index] = new
 
-    def address(self, buffer: Buffer, row: int) -> int:
-        """Where a row begins in memory."""
-        return int(buffer.ctypes.data + row * buffer.strides[0])
-
     def move(self, sources: Sequence[int], targets: Sequence[int], *, used: int) -> None:
         """Row targets[i] becomes what sources[i] was, in its first `used` places."""
-        for buffer in self._buffers:
-            buffer[list(targets), :, :used] = buffer[list(sources), :, :used]
+        for slot, buffer in zip(self._slots, self._buffers, strict=True):
+            part: NDArray[Any] = buffer[:, :, :used] if None in slot.shape else buffer
+            part[list(targets)] = part[list(sources)]

@@ -45,8 +45,8 @@ class T5Stepper:
         self._sessions = sessions
         self._info = info
         self._rows: list[_Row] = []
-        self._own = Cache(sessions.shape, rows=info.rows)
-        self._cross = Cache(sessions.shape, rows=info.rows)
+        self._own = Cache(sessions.own_slots, rows=info.rows)
+        self._cross = Cache(sessions.source_slots, rows=info.rows)
         self._sources = 0
         self._wide_steps = 0
         self._token_ids = np.zeros(info.rows * info.max_width, np.int64)
@@ -80,8 +80,8 @@ class T5Stepper:
                 self._own.resize(STEP, rows=0)
             if longest > self._cross.capacity or not first:
                 self._cross.resize(longest, rows=first)
-            outputs = [(self._cross.address(buffer, first), self._cross.shape(count)) for buffer in self._cross]
-            self._sessions.prefill(ids, mask, capacity=self._cross.capacity, outputs=outputs)
+            places = self._cross.places(first, count)
+            self._sessions.prefill(ids, mask, capacity=self._cross.capacity, places=places)
         for source in sources:
             self._source_lengths[len(self._rows)] = len(source)
             self._rows.append(_Row(self._sources, len(source)))
@@ -148,13 +148,11 @@ class T5Stepper:
         for name, array, shape in fixed:
             binding.bind_input(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
         binding.bind_output("best", "cpu", 0, np.int64, (rows, width), self._best.ctypes.data)
-        for kind, cache in (("self", self._own), ("cross", self._cross)):
-            for index, buffer in enumerate(cache):
-                name = f"{kind}_{'value' if index % 2 else 'key'}.{index // 2}"
-                place = ("cpu", 0, np.float32, cache.shape(rows), cache.address(buffer, 0))
-                binding.bind_input(name, *place)
-                if kind == "self":
-                    binding.bind_output(f"present_{name}", *place)
+        for place in (*self._own.places(0, rows), *self._cross.places(0, rows)):
+            memory = ("cpu", 0, place.dtype, place.shape, place.address)
+            binding.bind_input(place.name, *memory)
+            if place.name in self._sessions.written:
+                binding.bind_output(f"present_{place.name}", *memory)
         return binding
 
 
