@@ -80,6 +80,10 @@ class EmbeddedEngine:
     def generation_backlog(self, model: ModelKey, priority: Priority = Priority.INTERACTIVE) -> Backlog:
         return self._generators.backlog(model, priority)
 
+    def leftovers(self) -> int:
+        """What is kept of generations; 0 when none is under way."""
+        return self._generators.leftovers()
+
     async def health(self) -> bool:
         """False while a worker or a lane is being replaced, even if others still take work."""
         return not self._closed and self._whole

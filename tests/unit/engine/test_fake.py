@@ -2,13 +2,22 @@ import asyncio
 
 import numpy as np
 import pytest
-from rolecall_server.engine.fake import FAKE_KEY, FakeBehaviour, FakeEngine, fake_embedding
+from rolecall_server.engine.fake import (
+    FAKE_GENERATOR_KEY,
+    FAKE_KEY,
+    FakeBehaviour,
+    FakeEngine,
+    fake_embedding,
+    fake_generator_info,
+)
+from rolecall_server.engine.fake_stepper import FakeGeneration
 from rolecall_server.engine.fake_tokenizer import VOCABULARY_SIZE, byte_tokenizer
 from rolecall_server.errors import EngineError, ModelNotFoundError, ModelNotLoadedError, UnavailableError
 from rolecall_server.text.tokenizer import Tokenizer
 from rolecall_server.types import ModelKey, TextKind, Truncation
 
 from tests.observers import ListObserver
+from tests.unit.generation.machine import request
 
 BATCH = [np.arange(4, 9), np.arange(4, 7)]
 
@@ -101,6 +110,42 @@ async def test_closing_waits_for_what_runs():
     with pytest.raises(UnavailableError):
         await engine.embed(FAKE_KEY, BATCH)
     assert (await running).embeddings.shape == (2, 384)
+
+
+async def test_it_generates_on_real_lanes():
+    engine, changes = await make(generation=FakeGeneration(max_source_tokens=99), generation_rows=3, generation_lanes=1)
+    model = await engine.load(FAKE_GENERATOR_KEY)
+    try:
+        assert model.info == fake_generator_info(FAKE_GENERATOR_KEY, FakeGeneration(max_source_tokens=99))
+        assert (model.generation.rows, model.info.max_tokens, model.info.generates) == (3, 99, True)
+        assert [loaded.info.key for loaded in engine.loaded()] == [FAKE_KEY, FAKE_GENERATOR_KEY]
+
+        events = [event async for event in engine.generate(FAKE_GENERATOR_KEY, request(text="hello"))]
+
+        assert events[-1].hypotheses[0].text == "hello"
+        assert engine.generation_backlog(FAKE_GENERATOR_KEY).queued_tokens == 0
+        await engine.unload(FAKE_GENERATOR_KEY)
+        with pytest.raises(ModelNotLoadedError):
+            engine.generate(FAKE_GENERATOR_KEY, request())
+        assert changes == [True]
+    finally:
+        await engine.close()
+
+
+async def test_health_is_down_while_a_lane_is_replaced():
+    engine, changes = await make(generation=FakeGeneration(die_rate=1.0))
+    await engine.load(FAKE_GENERATOR_KEY)
+    try:
+        with pytest.raises(UnavailableError):
+            await anext(engine.generate(FAKE_GENERATOR_KEY, request()))
+        for _ in range(1000):
+            if len(changes) == 3:
+                break
+            await asyncio.sleep(0.005)
+        assert changes == [True, False, True]
+        assert await engine.health()
+    finally:
+        await engine.close()
 
 
 def test_its_tokenizer_takes_any_text():

@@ -1,5 +1,5 @@
 import pytest
-from rolecall_server.engine.threads import CoreSplit, split_cores
+from rolecall_server.engine.threads import CoreSplit, LaneSplit, split_cores, split_rows
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,20 @@ from rolecall_server.engine.threads import CoreSplit, split_cores
 )
 def test_cores_are_divided(cores, given, split):
     assert split_cores(cores, **given) == CoreSplit(*split)
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "split"),
+    [
+        (1, {"max_rows": 32}, (1, 32, 1)),
+        (2, {"max_rows": 32}, (2, 16, 1)),
+        (16, {"max_rows": 32}, (4, 8, 4)),
+        (2, {"max_rows": 8}, (1, 8, 2)),
+        (2, {"max_rows": 1}, (1, 1, 2)),
+        (2, {"max_rows": 32, "lanes": 1}, (1, 32, 2)),
+        (2, {"max_rows": 3, "lanes": 4}, (4, 1, 1)),
+        (16, {"max_rows": 32, "on_gpu": True}, (1, 32, 16)),
+    ],
+)
+def test_rows_are_divided_among_lanes(cores, given, split):
+    assert split_rows(cores, **given) == LaneSplit(*split)

@@ -9,6 +9,8 @@ from rolecall_server.engine.fake_tokenizer import byte_tokenizer
 from rolecall_server.engine.lane_queue import LaneQueue
 from rolecall_server.generation.loop import GenerationLoop, Outcome
 from rolecall_server.generation.scheduler import GenerationScheduler, SchedulerLimits
+from rolecall_server.generation.stepper import Stepper
+from rolecall_server.generation.text import Detokenizer
 from rolecall_server.generation.types import (
     Decoding,
     Delta,
@@ -48,7 +50,7 @@ def request(
 
 @dataclass
 class Machine:
-    """events: of each request, in their order."""
+    """events: of each request, in their order. steppers: one for each lane; fake ones, where there are none."""
 
     behaviour: FakeGeneration = FakeGeneration()
     lanes: int = 1
@@ -58,12 +60,15 @@ class Machine:
     now: float = 0.0
     events: dict[int, list[Event]] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    steppers: list[Stepper] = field(default_factory=list)
+    tokenizer: Detokenizer = TOKENIZER
 
     def __post_init__(self) -> None:
         scheduler = GenerationScheduler(SchedulerLimits(self.rows, self.prefill_tokens))
         self.queue = LaneQueue(scheduler, self.clock)
-        self.steppers = [FakeStepper(self.behaviour, self.rows, seed=lane) for lane in range(self.lanes)]
-        self.loops = [GenerationLoop(stepper, TOKENIZER, clock=self.clock) for stepper in self.steppers]
+        if not self.steppers:
+            self.steppers = [FakeStepper(self.behaviour, self.rows, seed=lane) for lane in range(self.lanes)]
+        self.loops = [GenerationLoop(stepper, self.tokenizer, clock=self.clock) for stepper in self.steppers]
         for lane in range(self.lanes):
             self.queue.add_lane(lane)
 

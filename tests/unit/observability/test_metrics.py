@@ -3,7 +3,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from rolecall_server.engine.fake import fake_info
 from rolecall_server.observability.metrics import Metrics
-from rolecall_server.types import BatchReport, ModelKey, Observer, Priority
+from rolecall_server.types import BatchReport, GenerationReport, ModelKey, Observer, Priority
 
 KEY = ModelKey("encoder", "1")
 
@@ -75,6 +75,32 @@ def test_a_batch_is_counted_from_every_side(metrics, registry):
     assert value(registry, "inference_duration_seconds_sum", model="encoder") == 0.5
     assert value(registry, "queue_duration_seconds_count", model="encoder") == 3
     assert value(registry, "queue_duration_seconds_sum", model="encoder") == 6
+
+
+def test_generation_by_step(metrics, registry):
+    for tokens in (5, 7):
+        metrics.on_generation(
+            GenerationReport(
+                model=ModelKey("generator", "1"),
+                tokens=tokens,
+                queue_seconds=(0.5,),
+                first_token_seconds=(0.75, 0.25),
+                inter_token_seconds=(0.01, 0.01, 0.03),
+                drafted=4,
+                accepted=3,
+            )
+        )
+    metrics.on_running(5)
+    metrics.on_running(-2)
+
+    assert value(registry, "generated_tokens_total") == 12
+    assert value(registry, "queue_duration_seconds_sum", model="generator") == 1.0
+    assert value(registry, "time_to_first_token_seconds_count") == 4
+    assert value(registry, "time_to_first_token_seconds_sum") == 2.0
+    assert value(registry, "inter_token_seconds_sum") == pytest.approx(0.1)
+    assert value(registry, "draft_tokens_total", outcome="accepted") == 6
+    assert value(registry, "draft_tokens_total", outcome="rejected") == 2
+    assert value(registry, "running_sequences") == 3
 
 
 def test_the_queue_shows_its_size_now(metrics, registry):
