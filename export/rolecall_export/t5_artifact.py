@@ -22,9 +22,8 @@ def write_version(checkpoint: T5Checkpoint, preset: T5Preset, folder: Path) -> i
         graphs: T5Graphs = preset.convert(checkpoint.weights)
     except ValueError as error:
         raise ExportError(f"preset {preset.name} can't convert this model: {error}") from error
-    models = {"encoder.onnx": graphs.encoder, "prefill.onnx": graphs.prefill, "step.onnx": graphs.step}
     opset = next(each.version for each in graphs.step.opset_import if each.domain in ("", "ai.onnx"))
-    save_shared(models, folder, weights=WEIGHTS)
+    save_shared(graphs.files(), folder, weights=WEIGHTS)
     return int(opset)
 
 

@@ -17,7 +17,7 @@ def build_rows(config: T5Config, *, cache: int, opset: int) -> onnx.ModelProto:
     and cross-attention's, one kind at a time.
     """
     graph = GraphBuilder()
-    shape = ["rows", config.heads, "capacity", config.head_size]
+    shape: list[str | int] = ["rows", config.heads, "capacity", config.head_size]
     inputs = [tensor("sources", INT64, ["moved"]), tensor("targets", INT64, ["moved", 1])]
     outputs = []
     for index in range(2 * config.decoder_layers):

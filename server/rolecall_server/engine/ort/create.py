@@ -17,18 +17,24 @@ class SessionSettings:
     """How sessions run.
 
     providers: names of providers.py, or only `auto`. intra_op_threads: threads that work on one batch, 0 for all cores.
-    gpu_memory_bytes: see providers.configure.
+    gpu_memory_bytes: see providers.configure. cuda_graphs: capture the steps of generation on a GPU, see
+    t5_device_step.py. Off unless asked for: it has not run on a GPU yet, and while a new shape is captured CUDA forbids
+    other threads of the process to take memory on that GPU, which matching may just do.
     """
 
     providers: tuple[str, ...] = (AUTO,)
     intra_op_threads: int = 1
     gpu_memory_bytes: int | None = None
+    cuda_graphs: bool = False
 
 
 def create_session(
-    graph: Path, key: ModelKey, wanted: Sequence[str], *, settings: SessionSettings
+    graph: Path, key: ModelKey, wanted: Sequence[str], *, settings: SessionSettings, cuda_graph: bool = False
 ) -> ort.InferenceSession:
-    """A session on the providers `wanted`; EngineError names the model `key` where there can be none."""
+    """A session on the providers `wanted`; EngineError names the model `key` where there can be none.
+
+    cuda_graph: capture its runs, where CUDA is among the providers; a run needs the option `gpu_graph_id` then.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_threads
     options.inter_op_num_threads = 1
@@ -39,11 +45,12 @@ def create_session(
     options.enable_mem_pattern = False
     # Fatal only: what goes wrong comes as an exception, and lines of another format have no place among our logs.
     options.log_severity_level = 4
+    ort.set_default_logger_severity(4)  # of the kernels that warn when they are made
     options.add_session_config_entry(RECORD_KEY, "1")
     # engine/threads.py says what spinning would bring, and cost.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        providers = configure(options, wanted, gpu_memory_bytes=settings.gpu_memory_bytes)
+        providers = configure(options, wanted, gpu_memory_bytes=settings.gpu_memory_bytes, cuda_graph=cuda_graph)
         # Without fallback: the wrapper would print the error and go on with the CPU alone.
         session = ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=False)
     except EngineError:

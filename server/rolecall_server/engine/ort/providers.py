@@ -67,17 +67,22 @@ def choose(wanted: Sequence[str], made_for: str) -> tuple[str, ...]:
 
 
 def configure(
-    options: ort.SessionOptions, providers: Sequence[str], *, gpu_memory_bytes: int | None = None
+    options: ort.SessionOptions,
+    providers: Sequence[str],
+    *,
+    gpu_memory_bytes: int | None = None,
+    cuda_graph: bool = False,
 ) -> list[object]:
     """Enter plug-in providers into `options`, and return what the session's `providers` argument is to be.
 
     gpu_memory_bytes: what the session's arena on a GPU (the first one visible) may hold, None for no limit.
+    cuda_graph: capture and replay runs on CUDA.
     ONNX Runtime takes either devices of plug-ins or names of built-in providers, not both.
     """
     built_in = set(ort.get_available_providers())
     plugged_in = [name for name in providers if ORT_NAMES[name] not in built_in]
     if not plugged_in:
-        return [(ORT_NAMES[name], _options(name, gpu_memory_bytes)) for name in providers]
+        return [(ORT_NAMES[name], _options(name, gpu_memory_bytes, cuda_graph=cuda_graph)) for name in providers]
     if set(providers) - {*plugged_in, CPU}:
         raise EngineError(f"{plugged_in[0]} is a plug-in of this ONNX Runtime and can be combined with the cpu only")
     for name in plugged_in:
@@ -87,13 +92,15 @@ def configure(
     return []
 
 
-def _options(name: str, gpu_memory_bytes: int | None) -> dict[str, str]:
+def _options(name: str, gpu_memory_bytes: int | None, *, cuda_graph: bool) -> dict[str, str]:
     if name != CUDA:
         return {}
     # The arena's other strategy doubles at each growth, and with changing shapes it never comes down again.
     options = {"arena_extend_strategy": "kSameAsRequested"}
     if gpu_memory_bytes is not None:
         options["gpu_mem_limit"] = str(gpu_memory_bytes)
+    if cuda_graph:
+        options["enable_cuda_graph"] = "1"
     return options
 
 

@@ -1,13 +1,18 @@
 """A loaded version of a T5: its sessions, what it says of itself, and as many steppers as are asked for."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from rolecall_server.engine.base import LoadedModel
 from rolecall_server.engine.ort.create import SessionSettings
+from rolecall_server.engine.ort.t5_device_sessions import T5DeviceSessions, made_for_device
+from rolecall_server.engine.ort.t5_device_stepper import T5DeviceStepper
 from rolecall_server.engine.ort.t5_sessions import T5Sessions
 from rolecall_server.engine.ort.t5_stepper import T5Stepper
 from rolecall_server.errors import EngineError
-from rolecall_server.generation.stepper import Need, StepInput, StepperInfo
+from rolecall_server.generation.stepper import Need, StepInput, Stepper, StepperInfo
 from rolecall_server.repository import Artifact
 
 MAX_WIDTH = 16
@@ -22,7 +27,13 @@ class T5Generator:
         facts = artifact.generator
         if facts is None:
             raise EngineError(f"model {artifact.info.key}: the manifest is not that of a generator")
-        self._sessions = T5Sessions(artifact, settings)
+        self._new_stepper: Callable[[StepperInfo], Stepper]
+        if made_for_device(artifact):
+            on_device = T5DeviceSessions(artifact, settings)
+            self._new_stepper, placements = partial(T5DeviceStepper, on_device), on_device.placements
+        else:
+            sessions = T5Sessions(artifact, settings)
+            self._new_stepper, placements = partial(T5Stepper, sessions), sessions.placements
         self.info = StepperInfo(
             rows=rows,
             max_source_tokens=artifact.info.max_tokens,
@@ -33,14 +44,13 @@ class T5Generator:
             eos_token_id=facts.eos_token_id,
             pad_token_id=artifact.pad_token_id,
         )
-        placements = self._sessions.placements
         fallbacks = sum(len(placement.fallbacks) for placement in placements)
         self.loaded = LoadedModel(artifact.info, placements[-1].provider, fallbacks, generation=self.info)
         self.warm_up()
 
-    def stepper(self) -> T5Stepper:
+    def stepper(self) -> Stepper:
         """A new one, with slots of its own."""
-        return T5Stepper(self._sessions, self.info)
+        return self._new_stepper(self.info)
 
     def warm_up(self) -> None:
         """Decode one token: what gives nonsense is better seen now."""
