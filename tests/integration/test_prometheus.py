@@ -34,8 +34,17 @@ NAMES = {
         "cache_misses_total",
         "cache_evictions_total",
         "nonfinite_outputs_total",
+        "generated_tokens_total",
+        "draft_tokens_total",
     },
-    "gauge": {"queue_size", "queue_tokens", "inflight_requests", "model_info", "provider_fallback_nodes"},
+    "gauge": {
+        "queue_size",
+        "queue_tokens",
+        "inflight_requests",
+        "running_sequences",
+        "model_info",
+        "provider_fallback_nodes",
+    },
     "histogram": {
         "request_duration_seconds",
         "queue_duration_seconds",
@@ -45,6 +54,8 @@ NAMES = {
         "batch_tokens",
         "batch_padding_ratio",
         "score",
+        "time_to_first_token_seconds",
+        "inter_token_seconds",
     },
 }
 
