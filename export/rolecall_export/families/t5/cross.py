@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -116,7 +117,7 @@ class Int8Cache:
         return graph.op("Mul", outputs[0], facts[1], name=f"{name}.scaled")
 
     def _narrow(
-        self, graph: GraphBuilder, config: T5Config, layer: int, *, queries: str, last: list[str], lengths: str
+        self, graph: GraphBuilder, config: T5Config, layer: int, *, queries: str, last: Sequence[str], lengths: str
     ) -> onnx.GraphProto:
         inner = GraphBuilder(graph, prefix=f"cross.{layer}.narrow.")
         before = inner.op("Cast", inner.op("Sub", lengths, graph.integer(1)), to=INT32, name="places_before")
