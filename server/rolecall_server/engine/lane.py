@@ -50,7 +50,7 @@ class Post:
 
 
 class Lane:
-    """The body of a lane's thread. post: hands a Post to the event loop; None says that the lane takes work."""
+    """The body of a thread. on_ready, on_post: called on that thread, when it takes work and after it did some."""
 
     def __init__(
         self,
@@ -59,27 +59,27 @@ class Lane:
         *,
         make_stepper: Callable[[], Stepper],
         detokenizer: Detokenizer,
-        niceness: int,
         clock: Callable[[], float],
-        post: Callable[["Lane", Post | None], None],
+        on_ready: Callable[[], None],
+        on_post: Callable[[Post], None],
     ) -> None:
-        self.number = number
+        self._number = number
         self._queue = queue
         self._make_stepper = make_stepper
         self._detokenizer = detokenizer
-        self._niceness = niceness
         self._clock = clock
-        self._send = post
+        self._on_ready = on_ready
+        self._on_post = on_post
         self._post = Post()
         self._posted_at = clock()
 
-    def run(self) -> None:
+    def run(self, niceness: int) -> None:
         """Until the queue is closed. What comes out of here, other than by closing, has broken the lane."""
-        _stand_back(self._niceness)
+        _stand_back(niceness)
         loop = GenerationLoop(self._make_stepper(), self._detokenizer, clock=self._clock)
-        self._queue.add_lane(self.number)  # not before: what would go here would wait
-        self._send(self, None)
-        while (work := self._queue.take(self.number, busy=not loop.idle)) is not None:
+        self._queue.add_lane(self._number)  # not before: what would go here would wait
+        self._on_ready()
+        while (work := self._queue.take(self._number, busy=not loop.idle)) is not None:
             self._settle(self._step(loop, work), work, rows=loop.rows)
             if loop.broken is not None:
                 raise loop.broken
@@ -97,7 +97,7 @@ class Lane:
         """Free what has ended, and post it."""
         outcome.events.extend(Failed(queued.request.id, _expired()) for queued in work.expired)
         _log_failures(outcome)
-        unwanted = self._queue.done(self.number, outcome)
+        unwanted = self._queue.done(self._number, outcome)
         outcome.events.extend(
             Failed(request_id, UnavailableError("its step failed, and it is not run again")) for request_id in unwanted
         )
@@ -109,7 +109,7 @@ class Lane:
         post.joined += len(work.joining)
         if post.events or changed or now - self._posted_at >= POST_SECONDS:
             self._post, self._posted_at = Post(rows=rows), now
-            self._send(self, post)
+            self._on_post(post)
 
 
 def _expired() -> DeadlineError:

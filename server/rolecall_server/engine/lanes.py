@@ -1,20 +1,17 @@
 """The lanes of one generator: threads that each advance a batch of their own, and the event loop's side of them."""
 
-import asyncio
 import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, replace
 
-from rolecall_server.engine.crossing import Crossing
 from rolecall_server.engine.lane import Lane, Post
+from rolecall_server.engine.lane_crew import LaneCrew
 from rolecall_server.engine.lane_queue import LaneQueue
 from rolecall_server.engine.mailbox import Mailbox
-from rolecall_server.engine.supervision import Backoff, WatchedThread
 from rolecall_server.errors import (
     InvalidInputError,
     NonFiniteOutputError,
-    RolecallError,
     UnavailableError,
 )
 from rolecall_server.generation.scheduler import GenerationScheduler, SchedulerLimits
@@ -43,17 +40,8 @@ class Generator:
     detokenizer: Detokenizer
 
 
-@dataclass(slots=True)
-class _Member:
-    """A lane as the event loop sees it. ready: it takes work. rows: those it said it has."""
-
-    thread: WatchedThread
-    ready: bool = False
-    rows: int = 0
-
-
 class GenerationLanes:
-    """Runs the requests of one generator. Belongs to the event loop; it hears of the threads in `_posted` and `_ended`.
+    """Runs the requests of one generator. Belongs to the event loop; it hears of the threads in `_posted` and `_lost`.
 
     A lane that dies fails what ran in it with UnavailableError and is replaced; what waits goes to the others, or
     fails likewise where there is none. `whole` is false meanwhile.
@@ -72,19 +60,19 @@ class GenerationLanes:
         self._generator = generator
         self._options = options
         self._observer = observer
-        self._on_change = on_change
         self._clock = clock
         limits = SchedulerLimits(generator.info.rows, options.prefill_tokens)
         self._queue = LaneQueue(GenerationScheduler(limits), clock)
-        self._members: dict[int, _Member] = {}
         self._mailboxes: dict[int, Mailbox] = {}
+        self._rows: dict[int, int] = {}
         self._ids = itertools.count()
-        self._numbers = itertools.count()
-        self._backoff = Backoff()
-        self._crossing: Crossing | None = None
-        self._started: asyncio.Future[None] | None = None
-        self._all_ended = asyncio.Event()
-        self._closed = False
+        self._crew = LaneCrew(
+            options.lanes,
+            name=f"generate-{generator.key.version}",
+            body=self._run_lane,
+            on_lost=self._lost,
+            on_change=on_change,
+        )
 
     @property
     def info(self) -> StepperInfo:
@@ -93,18 +81,13 @@ class GenerationLanes:
     @property
     def whole(self) -> bool:
         """Whether every lane takes work."""
-        return not self._closed and sum(member.ready for member in self._members.values()) == self._options.lanes
+        return self._crew.whole
 
     async def start(self) -> None:
         """Start the lanes and wait until they take work. UnavailableError when one could not be made."""
-        loop = asyncio.get_running_loop()
-        self._crossing = Crossing(loop)
-        self._started = loop.create_future()
-        for _ in range(self._options.lanes):
-            self._add_lane()
         try:
-            await self._started
-        except RolecallError:
+            await self._crew.start()
+        except BaseException:
             await self.close()
             raise
 
@@ -131,13 +114,11 @@ class GenerationLanes:
 
     async def close(self) -> None:
         """Fail what waits, and what runs with its next step; end the threads. May be called again."""
-        if not self._closed:
-            self._closed = True
+        if not self._crew.closed:
+            self._crew.close()
             self._queue.close()
             self._fail(self._queue.drain(), "the engine is closed")
-            if not self._members:
-                self._all_ended.set()
-        await self._all_ended.wait()
+        await self._crew.ended()
 
     def leftovers(self) -> int:
         """What is kept of requests; 0 when none is under way."""
@@ -145,9 +126,9 @@ class GenerationLanes:
 
     def _check(self, request: GenerationRequest) -> None:
         """What no scheduler could ever run; callers have said it in terms of their own fields before."""
-        if self._closed:
+        if self._crew.closed:
             raise UnavailableError("the engine is closed")
-        if not any(member.ready for member in self._members.values()):
+        if not self._crew.takes_work:
             raise UnavailableError("the lanes of the generator are being replaced")
         info, decoding = self.info, request.decoding
         if not 1 <= len(request.source) <= info.max_source_tokens:
@@ -162,53 +143,34 @@ class GenerationLanes:
         if stage == "queue":
             self._tell_queue()
 
-    def _add_lane(self) -> None:
-        """Start a thread; RuntimeError when the system gives none."""
-        number, crossing = next(self._numbers), self._crossing
-        assert crossing is not None
-        lane = Lane(
+    def _run_lane(self, number: int) -> None:
+        """On a lane's thread."""
+        Lane(
             number,
             self._queue,
             make_stepper=self._generator.make_stepper,
             detokenizer=self._generator.detokenizer,
-            niceness=self._options.niceness,
             clock=self._clock,
-            post=lambda lane, post: crossing.call(lambda: self._posted(lane, post)),
-        )
-        name = f"generate-{self._generator.key.version}-{number}"
-        thread = WatchedThread(name, lane.run, lambda: crossing.call(lambda: self._ended(number)))
-        thread.start()
-        self._members[number] = _Member(thread)
+            on_ready=lambda: self._crew.call(lambda: self._crew.ready(number)),
+            on_post=lambda post: self._crew.call(lambda: self._posted(number, post)),
+        ).run(self._options.niceness)
 
-    def _posted(self, lane: Lane, post: Post | None) -> None:
-        """A lane takes work now, or has done some."""
-        member = self._members[lane.number]
-        if post is None:
-            self._ready(member)
-            return
+    def _posted(self, number: int, post: Post) -> None:
+        """A lane has done some work."""
         ended = [event.request_id for event in post.events if not isinstance(event, Delta)]
         for event in post.events:
             mailbox = self._mailboxes.get(event.request_id)
             if mailbox is not None:
                 mailbox.put(event)
         if ended:
-            self._queue.handed_out(lane.number, ended)
-        self._observe(member, post)
+            self._queue.handed_out(number, ended)
+        self._observe(number, post)
 
-    def _ready(self, member: _Member) -> None:
-        member.ready = True
-        if not self.whole:
-            return
-        self._backoff.succeeded()
-        if self._started is not None and not self._started.done():
-            self._started.set_result(None)
-        else:
-            self._on_change(True, "all lanes of the generator run")
-
-    def _observe(self, member: _Member, post: Post) -> None:
-        if post.rows != member.rows:
-            self._observer.on_running(post.rows - member.rows)
-            member.rows = post.rows
+    def _observe(self, number: int, post: Post) -> None:
+        before = self._rows.get(number, 0)
+        if post.rows != before:
+            self._observer.on_running(post.rows - before)
+            self._rows[number] = post.rows
         for _ in range(post.expired):
             self._observer.on_shed("deadline")
         nonfinite = sum(
@@ -230,42 +192,17 @@ class GenerationLanes:
             )
         )
 
-    def _ended(self, number: int) -> None:
-        """A lane's thread is over; whatever it posted has been handled before."""
-        member = self._members.pop(number)
+    def _lost(self, number: int) -> None:
+        """A lane is over: what it left without an answer gets one, and so does what no other lane will take."""
         self._queue.remove_lane(number)
-        self._observer.on_running(-member.rows)
-        if self._closed:
+        self._observer.on_running(-self._rows.pop(number, 0))
+        if self._crew.closed:
             self._fail(list(self._mailboxes), "the engine is closed")
-            if not self._members:
-                self._all_ended.set()
             return
-        if not any(other.ready for other in self._members.values()):
+        if not self._crew.takes_work:
             self._fail(self._queue.drain(), "the lanes of the generator died")
         unanswered = [request_id for request_id, mailbox in self._mailboxes.items() if mailbox.end is None]
         self._fail(self._queue.lost(unanswered), "the lane died while it generated this")
-        if self._started is not None and not self._started.done():
-            self._started.set_exception(
-                UnavailableError(f"a lane of the generator could not start: {member.thread.cause}")
-            )
-            return
-        self._on_change(False, f"a lane of the generator died of {member.thread.cause}")
-        if member.ready:
-            self._replace()
-        else:  # before it took any work: no tight circle of deaths
-            self._replace_later()
-
-    def _replace(self) -> None:
-        if self._closed:
-            return
-        try:
-            self._add_lane()
-        except RuntimeError as error:
-            self._on_change(False, f"no replacement for a lane: {error}")
-            self._replace_later()
-
-    def _replace_later(self) -> None:
-        asyncio.get_running_loop().call_later(self._backoff.failed(), self._replace)
 
     def _fail(self, request_ids: Iterable[int], reason: str) -> None:
         for request_id in list(request_ids):

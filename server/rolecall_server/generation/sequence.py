@@ -1,10 +1,12 @@
 """A request while it runs: its rows, and what is counted of it."""
 
+from rolecall_server.generation.beam_rows import BeamRows
+from rolecall_server.generation.chosen_rows import ChosenRows
 from rolecall_server.generation.queue import Queued
-from rolecall_server.generation.rows import make_rows
+from rolecall_server.generation.rows import Rows
 from rolecall_server.generation.stepper import StepOutput, StepperInfo
 from rolecall_server.generation.text import Detokenizer
-from rolecall_server.generation.types import Delta, Finished, GenerationStats, Hypothesis
+from rolecall_server.generation.types import Delta, Finished, GenerationRequest, GenerationStats, Hypothesis
 
 
 class RunningRequest:
@@ -13,7 +15,7 @@ class RunningRequest:
     def __init__(self, queued: Queued, slot: int, *, info: StepperInfo, detokenizer: Detokenizer) -> None:
         self.queued = queued
         self.request = queued.request
-        self.rows = make_rows(queued.request, slot, info=info, detokenizer=detokenizer)
+        self.rows = _rows(queued.request, slot, info=info, detokenizer=detokenizer)
         self.steps = 0
         self.batch_size = 0
         self.first_token: float | None = None
@@ -54,3 +56,10 @@ class RunningRequest:
             accepted=self.rows.accepted,
         )
         return Finished(self.request.id, hypotheses, stats)
+
+
+def _rows(request: GenerationRequest, slot: int, *, info: StepperInfo, detokenizer: Detokenizer) -> Rows:
+    """The rows of a request that was just read into a slot. They begin as one; the first step forks it."""
+    if request.decoding.num_beams > 1:
+        return BeamRows(request.decoding, slot, info=info, detokenizer=detokenizer)
+    return ChosenRows(request, slot, info=info, detokenizer=detokenizer)
