@@ -39,6 +39,7 @@ class T5Preset:
     tolerance: T5Tolerance
 
 
+_INT8_HEADS = 8
 _EXACT = T5Tolerance(next_tokens=1.0, equal_tokens=1.0, equal_texts=1.0, edit_distance=0.0)
 _INT8 = T5Tolerance(next_tokens=0.97, equal_tokens=0.8, equal_texts=0.6, edit_distance=0.1)
 
@@ -50,6 +51,9 @@ _INT4 = T5Tolerance(next_tokens=0.88, equal_tokens=0.5, equal_texts=0.2, edit_di
 
 
 def _cpu_int8(weights: T5Weights) -> T5Graphs:
+    """ValueError for heads that the runtime's attention on 8-bit keys and values does not take."""
+    if weights.config.head_size % _INT8_HEADS:
+        raise ValueError(f"heads of {weights.config.head_size} features do not divide into groups of {_INT8_HEADS}")
     return build(weights, products=PerTokenInt8)
 
 

@@ -103,13 +103,16 @@ def test_a_trained_checkpoint_writes_token_for_token_what_transformers_writes(tm
             assert measured["ties"] <= 2
 
 
-def test_sizes_that_a_preset_can_t_take_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    write_t5(tmp_path / "odd", "t5", d_model=40)
+@pytest.mark.parametrize(("preset", "sizes"), [("cpu-int4", {"d_model": 40}), ("cpu-int8", {"d_kv": 6})])
+def test_sizes_that_a_preset_can_t_take_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str, sizes: dict[str, int]
+):
+    write_t5(tmp_path / "odd", "t5", **sizes)
     write_byte_tokenizer(tmp_path / "odd")
     places = ("--source", str(tmp_path / "odd"), "--repository", str(tmp_path / "repository"))
-    assert main(["t5", *places, "--preset", "cpu-int4"]) == 1
+    assert main(["t5", *places, "--preset", preset]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("rolecall-export: preset cpu-int4 can't convert this model: ")
+    assert error.startswith(f"rolecall-export: preset {preset} can't convert this model: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "repository" / "generator").exists()
 

@@ -30,7 +30,7 @@ def _few_short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    write_t5(folder, "umt5")
+    write_t5(folder, "umt5", d_kv=8)
     write_byte_tokenizer(folder)
     card = "---\nlicense: apache-2.0\nlanguage: [en, zh]\n---\n"
     (folder / "README.md").write_text(card)
@@ -68,7 +68,7 @@ def test_what_is_published_is_what_the_server_reads(
     assert artifact.generator is not None
     shape = artifact.generator
     assert (shape.max_source_tokens, shape.max_new_tokens) == (96, 40)
-    assert (shape.layers, shape.heads, shape.head_size, shape.vocabulary_size) == (3, 3, 6, 400)
+    assert (shape.layers, shape.heads, shape.head_size, shape.vocabulary_size) == (3, 3, 8, 400)
     assert (shape.eos_token_id, shape.decoder_start_token_id, artifact.pad_token_id) == (1, 0, 0)
     info = artifact.info
     assert (info.family, info.dimensions, info.max_tokens, info.licence) == ("t5", 32, 96, "apache-2.0")

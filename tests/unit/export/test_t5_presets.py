@@ -12,7 +12,6 @@ from rolecall_export.t5_weights import T5Weights
 from tests.unit.export.random_t5 import write_t5
 
 SIZES = {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256, "vocab_size": 512}
-GRAPHS = ("encoder", "prefill", "step")
 
 
 @pytest.fixture(scope="module", params=["t5", "mt5"], ids=["tied", "untied"])
@@ -26,7 +25,7 @@ def size(weights: T5Weights, preset: str, folder: Path) -> int:
     """Bytes of weights.bin; graphs for the CPU are loaded on the way."""
     graphs = PRESETS[preset].convert(weights)
     folder.mkdir()
-    models = {f"{name}.onnx": getattr(graphs, name) for name in GRAPHS}
+    models = graphs.files()
     save_shared(models, folder, weights="weights.bin")
     for name in models if PRESETS[preset].provider == "cpu" else ():
         onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
