@@ -56,6 +56,14 @@ def test_a_provider_that_is_missing_says_what_to_do(monkeypatch, wanted, made_fo
 
 
 @pytest.mark.usefixtures("with_cuda")
+def test_cuda_graphs_are_for_cuda_and_only_on_demand():
+    assert "enable_cuda_graph" not in dict(configure(None, ["cuda", "cpu"]))["CUDAExecutionProvider"]
+    given = dict(configure(None, ["cuda", "cpu"], cuda_graph=True))
+    assert given["CUDAExecutionProvider"]["enable_cuda_graph"] == "1"
+    assert given["CPUExecutionProvider"] == {}
+
+
+@pytest.mark.usefixtures("with_cuda")
 def test_the_arena_on_a_gpu_is_bounded():
     given = dict(configure(None, ["cuda", "cpu"], gpu_memory_bytes=1 << 30))
 

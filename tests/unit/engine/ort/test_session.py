@@ -113,7 +113,7 @@ def test_a_provider_that_is_there_but_cannot_start_is_refused(root, monkeypatch)
     from rolecall_server.engine.ort import create, providers
 
     monkeypatch.setattr(providers, "available", lambda: ("cuda", "cpu"))
-    monkeypatch.setattr(create, "configure", lambda *_, gpu_memory_bytes: ["CPUExecutionProvider"])
+    monkeypatch.setattr(create, "configure", lambda *_, **__: ["CPUExecutionProvider"])
 
     with pytest.raises(EngineError, match="cuda could not start"):
         open_session(root, providers=("cuda",))
