@@ -49,7 +49,7 @@ class Metrics:
         self._cache_misses = counter("cache_misses_total", "Texts whose embedding was computed")
         self._cache_evictions = counter("cache_evictions_total", "Embeddings dropped for room")
         self._scores = histogram("score", "Cosine scores given, to watch for drift", SCORES)
-        self._nonfinite = counter("nonfinite_outputs_total", "Embeddings that were not finite")
+        self._nonfinite = counter("nonfinite_outputs_total", "Outputs that were not finite: embeddings, generations")
         self._generated = counter("generated_tokens_total", "Tokens generated")
         self._first_token = histogram("time_to_first_token_seconds", "From a generation's arrival on", SECONDS)
         self._inter_token = histogram("inter_token_seconds", "Between two decoder steps of a generation", SECONDS)
