@@ -32,4 +32,5 @@ class Crossing:
         # First, so that what is added from here on wakes the loop anew.
         self._woken = False
         while self._calls:
-            self._calls.popleft()()
+            # Each on its own: one that raises must not keep back the others.
+            self._loop.call_soon(self._calls.popleft())
