@@ -1,4 +1,4 @@
-"""Command line: `rolecall-bench quality`, `invariance`, `speed` and `generation`."""
+"""Command line: `rolecall-bench quality`, `invariance`, `speed`, `generation`, `interference`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from rolecall_load.bench import generation_command, invariance_command, quality_command, speed_command
+from rolecall_load.bench import (
+    generation_command,
+    interference_command,
+    invariance_command,
+    quality_command,
+    speed_command,
+)
 from rolecall_load.errors import LoadError
 
-_COMMANDS = (quality_command, invariance_command, speed_command, generation_command)
+_COMMANDS = (quality_command, invariance_command, speed_command, generation_command, interference_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
