@@ -61,9 +61,9 @@ class StepInput:
 class StepOutput:
     """What follows each token of a step. Arrays are valid until the next call of the stepper.
 
-    best: int64 [rows, width]; of equal logits the lowest id. top_ids: int64, top_logits: float32, [rows, width, K] in
-    falling order, K at most TOP, and log_sum_exp: float32 [rows, width] from Need.TOP on. logits: float32
-    [rows, width, vocabulary] with Need.LOGITS.
+    best: int64 [rows, width]; of equal logits the lowest id, -1 where the logits are no numbers. top_ids: int64,
+    top_logits: float32, [rows, width, K] in falling order, K at most TOP, and log_sum_exp: float32 [rows, width] from
+    Need.TOP on. logits: float32 [rows, width, vocabulary] with Need.LOGITS.
     """
 
     best: NDArray[np.int64]

@@ -28,9 +28,10 @@ def build_step(weights: T5Weights, products: Products, *, opset: int, padded: bo
     int64 [rows], `ranked` bool [], and for each layer N `self_key.N`, `self_value.N` [rows, heads, capacity, head_size]
     and what cross.CrossCache keeps: `cross_key.N`, `cross_value.N` [rows, heads, source_capacity, head_size] and so on.
 
-    Outputs: `best` int64 [rows, width], the lowest id of the greatest logit; with `ranked`, `top_ids` int64 and
-    `top_logits` float32 [rows, width, K], `log_sum_exp` float32 [rows, width] (empty otherwise); `logits` float32
-    [rows, width, vocabulary], which costs nothing where nobody fetches it; and the caches, `present_self_key.N`...
+    Outputs: `best` int64 [rows, width], the lowest id of the greatest logit, -1 where there is no number; with
+    `ranked`, `top_ids` int64 and `top_logits` float32 [rows, width, K], `log_sum_exp` float32 [rows, width] (empty
+    otherwise); `logits` float32 [rows, width, vocabulary], which costs nothing where nobody fetches it; and the caches,
+    `present_self_key.N`...
 
     padded: for GPUs. There is no `ranked` then and no branch in the graph, since a captured CUDA graph can have none:
     candidates are always there, and stay on the device unless they are fetched.
@@ -158,7 +159,9 @@ def _head(blocks: Blocks, x: str, *, branch: bool) -> None:
     flat = blocks.products.logits(graph, normed, name)
     shape = graph.op("Concat", graph.op("Shape", "token_ids"), graph.integers(-1), axis=0, name="logits_shape")
     logits = graph.op("Reshape", flat, shape, name="logits")
-    graph.op("ArgMax", logits, axis=-1, keepdims=0, name="best")
+    best = graph.op("ArgMax", logits, axis=-1, keepdims=0, name="largest_logit")
+    broken = _broken(graph, normed)
+    graph.op("Where", broken, graph.integer(-1), best, name="best")
     count = min(TOP, config.vocabulary_size)
     outputs = ["top_logits", "top_ids", "log_sum_exp"]
     if not branch:
@@ -167,6 +170,13 @@ def _head(blocks: Blocks, x: str, *, branch: bool) -> None:
         return
     ranked = _branch(graph, logits, count=count)
     graph.keep(helper.make_node("If", ["ranked"], outputs, then_branch=ranked, else_branch=_nothing(graph)))
+
+
+def _broken(graph: GraphBuilder, hidden: str) -> str:
+    """bool [rows, width]: whether a token's hidden state has a NaN or an infinity, which an arg-max doesn't show."""
+    total = graph.op("ReduceSum", hidden, graph.integers(-1), keepdims=0, name="hidden_total")
+    nothing = graph.op("Sub", total, total, name="zero_if_finite")
+    return graph.op("Reshape", graph.op("IsNaN", nothing), graph.op("Shape", "token_ids"), name="broken")
 
 
 def _branch(graph: GraphBuilder, logits: str, *, count: int) -> onnx.GraphProto:
