@@ -13,7 +13,7 @@ from rolecall_export.progress import Reporter
 from rolecall_export.repository import Target
 from rolecall_export.sources.base import T5Checkpoint, T5Source
 from rolecall_export.t5_artifact import write_version
-from rolecall_export.t5_presets import T5Preset
+from rolecall_export.t5_presets import PRESETS, T5Preset
 from rolecall_export.t5_verification import verified
 from rolecall_export.verify_t5 import failures
 
@@ -60,6 +60,7 @@ def export_t5(source: T5Source, preset: T5Preset, *, target: Target, options: Op
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise ExportError("verification runs the graphs and needs onnxruntime: pip install 'rolecall[server]'")
+    _require_provider(preset)
     checkpoint = source.load(reporter)
     if options.languages is not None:
         checkpoint = replace(checkpoint, languages=options.languages)
@@ -100,6 +101,20 @@ def export_t5(source: T5Source, preset: T5Preset, *, target: Target, options: Op
         )
         target.folder.publish(staged, number)
     return manifest
+
+
+def _require_provider(preset: T5Preset) -> None:
+    """ExportError, before anything is fetched, where the preset's graphs can't be run at all."""
+    if not preset.only_there:
+        return
+    from rolecall_export.t5_engine import available
+
+    if not available(preset.provider):
+        others = ", ".join(each.name for each in PRESETS.values() if each.provider != "cpu" and not each.only_there)
+        raise ExportError(
+            f"{preset.name} can be verified only where {preset.provider} is, for its arithmetic has no kernels on a "
+            f"CPU: export it on a machine with a GPU and rolecall[gpu], or take one of {others}"
+        )
 
 
 def _facts(checkpoint: T5Checkpoint, options: Options) -> GeneratorFacts:

@@ -37,6 +37,8 @@ class T5Preset:
     reason: str
     convert: Callable[[T5Weights], T5Graphs]
     tolerance: T5Tolerance
+    only_there: bool = False
+    """Whether its graphs have no kernels on a CPU, so that they can't be verified but where they are to run."""
 
 
 _INT8_HEADS = 8
@@ -124,6 +126,7 @@ _ALL = (
         ),
         convert=_gpu_bf16,
         tolerance=_BF16,
+        only_there=True,
     ),
     T5Preset(
         name="gpu-int8",

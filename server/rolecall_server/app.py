@@ -213,6 +213,7 @@ def _engine_options(settings: Settings, shelf: Shelf, fake: FakeBehaviour | None
         workers=settings.engine_workers,
         intra_op_threads=settings.intra_op_threads,
         gpu_memory_bytes=settings.gpu_memory_limit_mb << 20 or None,
+        cuda_graphs=settings.cuda_graphs,
         generation=GenerationOptions(
             max_rows=settings.max_running_sequences,
             lanes=settings.generation_workers,

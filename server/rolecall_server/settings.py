@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     intra_op_threads: Annotated[int, Field(ge=0)] = Field(0, description="threads of one batch; 0: chosen by cores")
     providers: str = Field("auto", description="execution providers by preference, for example CUDA,CPU")
     gpu_memory_limit_mb: Annotated[int, Field(ge=0)] = Field(0, description="of the CUDA arena; 0: no limit")
+    cuda_graphs: bool = Field(
+        False, description="replay the steps of generation on a GPU as one launch each; for servers that only generate"
+    )
 
     max_running_sequences: PositiveInt = Field(
         32, description="sequences generated at a time; a beam search takes num_beams of them"

@@ -24,7 +24,7 @@ class EngineOptions:
 
     first: the version that will be loaded first, by which to choose between CPU and GPU; None for the CPU.
     providers: `auto` or names with commas between. workers, intra_op_threads: 0 for a choice by the cores.
-    gpu_memory_bytes: None for no limit.
+    gpu_memory_bytes: None for no limit. cuda_graphs: see SessionSettings.
     """
 
     repository: Path
@@ -33,6 +33,7 @@ class EngineOptions:
     workers: int = 0
     intra_op_threads: int = 0
     gpu_memory_bytes: int | None = None
+    cuda_graphs: bool = False
     generation: GenerationOptions = GenerationOptions()
     fake: FakeBehaviour = FakeBehaviour()
 
@@ -66,6 +67,7 @@ def _embedded(options: EngineOptions, on_health: HealthListener, observer: Obser
         providers=providers,
         intra_op_threads=split.intra_op_threads,
         gpu_memory_bytes=options.gpu_memory_bytes,
+        cuda_graphs=options.cuda_graphs,
     )
     return EmbeddedEngine(
         options.repository,
