@@ -13,6 +13,8 @@ from onnx import helper
 from rolecall_export.families.graph import FLOAT, INT8, INT32, MICROSOFT, GraphBuilder, tensor
 from rolecall_export.t5_weights import T5Config
 
+_BEFORE, _LONGEST = "places_before_last", "longest_source"
+"""What all layers' attention over 8-bit caches reads: int32 [rows] and int32 []."""
 _LEAST_PEAK = 1e-8
 """Keeps a channel that is zero in all of a source from dividing by zero."""
 
@@ -111,17 +113,20 @@ class Int8Cache:
         facts = graph.ops("Split", f"cross_facts.{layer}", ones, outputs=4, axis=1, name=f"{name}.facts")
         queries = graph.op("Mul", values.queries, facts[0], name=f"{name}.queries")
         outputs = [f"{name}.context", f"present_cross_key.{layer}", f"present_cross_value.{layer}"]
-        narrow = self._narrow(graph, config, layer, queries=queries, last=facts[2:], lengths=values.lengths)
+        if layer == 0:
+            before = graph.op("Sub", values.lengths, graph.integer(1), name="before_last")
+            graph.op("Cast", before, to=INT32, name=_BEFORE)
+            longest = graph.op("ReduceMax", values.lengths, keepdims=0, name="longest")
+            graph.op("Cast", longest, to=INT32, name=_LONGEST)
+        narrow = self._narrow(graph, config, layer, queries=queries, last=facts[2:])
         wide = self._wide(graph, config, layer, queries=queries, mask=values.mask)
         graph.keep(helper.make_node("If", [values.single], outputs, then_branch=narrow, else_branch=wide))
         return graph.op("Mul", outputs[0], facts[1], name=f"{name}.scaled")
 
     def _narrow(
-        self, graph: GraphBuilder, config: T5Config, layer: int, *, queries: str, last: Sequence[str], lengths: str
+        self, graph: GraphBuilder, config: T5Config, layer: int, *, queries: str, last: Sequence[str]
     ) -> onnx.GraphProto:
         inner = GraphBuilder(graph, prefix=f"cross.{layer}.narrow.")
-        before = inner.op("Cast", inner.op("Sub", lengths, graph.integer(1)), to=INT32, name="places_before")
-        longest = inner.op("Cast", inner.op("ReduceMax", lengths, keepdims=0), to=INT32, name="longest")
         one = graph.constant("cache_scale", np.ones(1, np.float32))
         outputs = inner.ops(
             "GroupQueryAttention",
@@ -129,8 +134,8 @@ class Int8Cache:
             *last,
             f"cross_key.{layer}",
             f"cross_value.{layer}",
-            before,
-            longest,
+            _BEFORE,
+            _LONGEST,
             *("", "", "", "", ""),
             *(one, one),
             outputs=3,
