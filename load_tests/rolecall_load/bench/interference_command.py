@@ -22,6 +22,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--repository", required=True, type=Path, help="with an encoder and the copier's export")
     parser.add_argument("--rate", required=True, type=float, help="Match requests a second, open loop")
     parser.add_argument("--documents", type=int, default=5, help="of a Match (%(default)s)")
+    parser.add_argument("--length", type=float, default=118, help="mean tokens of a text (%(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each half of a round (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
     parser.add_argument("--concurrency", type=int, default=32, help="generations at a time (%(default)s)")
@@ -39,6 +40,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         repository=options.repository,
         rate=options.rate,
         documents=options.documents,
+        length=options.length,
         seconds=options.seconds,
         rounds=options.rounds,
         concurrency=options.concurrency,
@@ -64,7 +66,8 @@ def _print(console: Console, plan: InterferencePlan, result: InterferenceResult)
         f"generation: {result.tokens_alone:.0f} tokens/s alone, {_spread(result.tokens_beside)} beside Match, "
         f"{plan.concurrency} requests at a time"
     )
-    console.print(f"{plan.rate:g} Match/s of {plan.documents} documents, {plan.rounds} rounds of {plan.seconds:g} s")
+    size = f"{plan.documents} documents, {plan.length:g} tokens a text"
+    console.print(f"{plan.rate:g} Match/s of {size}, {plan.rounds} rounds of {plan.seconds:g} s")
 
 
 def _spread(values: Spread, digits: int = 0) -> str:

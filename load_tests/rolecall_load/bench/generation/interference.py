@@ -22,11 +22,13 @@ _PROMPTS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterferencePlan:
-    """rate: Match requests a second, of `documents` jobs each. concurrency: generations that always wait or run."""
+    """rate: Match requests a second, of `documents` jobs each, texts of `length` tokens
+    on average. concurrency: generations that always wait or run."""
 
     repository: Path
     rate: float
     documents: int = 5
+    length: float = 118.0
     seconds: float = 20.0
     rounds: int = 3
     concurrency: int = 32
@@ -85,6 +87,7 @@ def _match(plan: InterferencePlan, served: Served, *, number: int) -> Summary:
         documents=plan.documents,
         mode="open",
         rate=plan.rate,
+        length=plan.length,
         duration=plan.seconds,
         warmup=_WARM_UP_SECONDS,
         seed=plan.seed + number,
