@@ -147,17 +147,19 @@ def _examine_model(repository: ModelRepository, key: ModelKey, *, providers: str
 
 
 def _place(artifact: Artifact, providers: str) -> "Placement":
-    """Of a generator: all nodes of its three graphs."""
+    """Of a generator: all nodes of its graphs."""
     from rolecall_server.engine.ort.create import SessionSettings
     from rolecall_server.engine.ort.placement import Placement
     from rolecall_server.engine.ort.providers import parse_providers
     from rolecall_server.engine.ort.session import OrtSession
+    from rolecall_server.engine.ort.t5_device_sessions import T5DeviceSessions, made_for_device
     from rolecall_server.engine.ort.t5_sessions import T5Sessions
 
     settings = SessionSettings(parse_providers(providers))
     if artifact.generator is None:
         return OrtSession(artifact, settings).placement
-    placements = T5Sessions(artifact, settings).placements
+    on_device = made_for_device(artifact)
+    placements = (T5DeviceSessions if on_device else T5Sessions)(artifact, settings).placements
     return Placement(placements[0].wanted, tuple(node for placement in placements for node in placement.nodes))
 
 

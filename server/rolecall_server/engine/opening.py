@@ -28,12 +28,11 @@ def open_generator(artifact: Artifact, settings: SessionSettings, options: Gener
 
     EngineError: a bad artifact, a missing provider, a model that gives nonsense.
     """
-    split = split_rows(
-        usable_cores(),
-        max_rows=options.max_rows,
-        lanes=options.lanes,
-        on_gpu=wants_gpu(settings.providers, artifact.provider),
-    )
+    on_gpu = wants_gpu(settings.providers, artifact.provider)
+    if on_gpu and settings.cuda_graphs and options.lanes > 1:
+        # Captured steps of one session share their memory, so only one thread may replay them.
+        raise EngineError(f"model {artifact.info.key}: CUDA graphs are for one generation worker, not {options.lanes}")
+    split = split_rows(usable_cores(), max_rows=options.max_rows, lanes=options.lanes, on_gpu=on_gpu)
     loaded = T5Generator(artifact, replace(settings, intra_op_threads=split.intra_op_threads), rows=split.rows)
     lanes = LaneOptions(lanes=split.lanes, prefill_tokens=options.prefill_tokens, niceness=options.niceness)
     generator = Generator(artifact.info.key, loaded.info, loaded.stepper, _detokenizer(artifact))

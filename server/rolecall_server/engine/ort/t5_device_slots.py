@@ -32,20 +32,25 @@ class DeviceSlotShape:
 
 
 class DeviceCache:
-    """Keys and values of one kind of attention, for each layer two tensors [rows, heads, capacity, head_size]."""
+    """Keys and values of one kind of attention, for each layer two tensors [rows + 1, heads, capacity, head_size].
+
+    The last row is never written: it is there to clear others with.
+    """
 
     def __init__(self, shape: DeviceSlotShape, *, rows: int, capacity: int, device: str) -> None:
         """device: "cpu" or "cuda". capacity: the least number of places."""
         self._shape = shape
-        self._rows = rows
+        self._rows = rows + 1
         self.device = device
         self.capacity = rounded(capacity)
         self.element_type, holder = _TYPES[shape.kind]
         # Zeros: places that no one wrote yet are read (and masked), and what is no number would come through.
-        zeros = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.zeros(self.shape(rows), holder), self.element_type)
+        zeros = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+            np.zeros(self.shape(self._rows), holder), self.element_type
+        )
         self._values: list[ort.OrtValue] = []
         for _ in range(2 * shape.layers):
-            value = ort.OrtValue.ortvalue_from_shape_and_type(self.shape(rows), self.element_type, device, 0)
+            value = ort.OrtValue.ortvalue_from_shape_and_type(self.shape(self._rows), self.element_type, device, 0)
             value.update_inplace(zeros)
             self._values.append(value)
         self._moving: ort.IOBinding | None = None
@@ -72,6 +77,10 @@ class DeviceCache:
         """`rows` rows from `first` on, as these outputs of a graph."""
         for name, address in zip(names, self.addresses(first), strict=True):
             binding.bind_output(name, self.device, 0, self.element_type, self.shape(rows), address)
+
+    def clear(self, session: ort.InferenceSession, targets: Sequence[int]) -> None:
+        """Zeros in these rows. session: of the rows graph."""
+        self.move(session, [self._rows - 1] * len(targets), targets)
 
     def move(self, session: ort.InferenceSession, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Row targets[i] becomes what sources[i] was, all at once. session: of the rows graph."""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rolecall_server.engine.ort.t5_device_sessions import T5DeviceSessions
 from rolecall_server.engine.ort.t5_device_slots import DeviceCache
 from rolecall_server.engine.ort.t5_device_step import DeviceStep, rounded_rows, rounded_width
@@ -27,6 +29,9 @@ class T5DeviceStepper:
         self._info = info
         self._rows: list[_Row] = []
         self._sources = 0
+        # Slots with something in them that is no number: it would come through to whoever has the slot next, masked
+        # or not. A float16 that overflows is what does it.
+        self._spoilt: set[int] = set()
         most = rounded_rows(info.rows)
         places = info.max_new_tokens + rounded_width(info.max_width)
         with sessions.errors():
@@ -68,7 +73,9 @@ class T5DeviceStepper:
         lengths = [row.source_length for row in self._rows]
         with self._sessions.errors():
             bound = self._step(rounded_rows(rows), rounded_width(width), with_logits=step.need == Need.LOGITS)
-            return bound.run(step.tokens, step.positions, lengths, need=step.need)
+            output = bound.run(step.tokens, step.positions, lengths, need=step.need)
+        self._spoilt.update(np.flatnonzero((output.best < 0).any(axis=1)).tolist())
+        return output
 
     def keep(self, rows: Sequence[int]) -> None:
         old = self._rows
@@ -78,6 +85,11 @@ class T5DeviceStepper:
             for cache, pairs in ((self._own, moved), (self._cross, other)):
                 if pairs:
                     cache.move(self._sessions.rows, [source for source, _ in pairs], [target for _, target in pairs])
+            # Those that are still in use go with their rows, and moved ones were written over.
+            left = [slot for slot in self._spoilt if slot >= len(rows)]
+            if left:
+                self._own.clear(self._sessions.rows, left)
+        self._spoilt = {target for target, source in enumerate(rows) if source in self._spoilt}
         self._rows = [old[row] for row in rows]
 
     def _step(self, rows: int, width: int, *, with_logits: bool) -> DeviceStep:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from rolecall_server.engine.generators import GenerationOptions
+from rolecall_server.engine.opening import open_generator
 from rolecall_server.engine.ort import providers
 from rolecall_server.engine.ort.create import SessionSettings
 from rolecall_server.engine.ort.t5_device_sessions import T5DeviceSessions, made_for_device
@@ -214,6 +216,25 @@ def test_a_draft_is_verified_up_to_the_last_place(device: T5Generator):
         one_step(stepper, [[3]], [10_000], Need.BEST)
 
 
+def test_what_is_no_number_stays_with_the_row_that_has_it(device: T5Generator):
+    """Its slot is clean for the next, and so is the row that takes its place."""
+    stepper = device.stepper()
+    assert isinstance(stepper, T5DeviceStepper)
+    stepper.prefill([np.array([5, EOS]), np.array([6, EOS]), np.array([7, 8, EOS])])
+    expected = logits(stepper, [[3]] * 3, [0] * 3)
+    value = stepper._own._values[0]
+    broken = value.numpy().copy()
+    broken[[0, 2]] = np.nan
+    value.update_inplace(broken)
+    output = one_step(stepper, [[3]] * 3, [0] * 3, Need.BEST)
+    assert (output.best[:, 0] < 0).tolist() == [True, False, True]
+
+    stepper.keep([1])
+    np.testing.assert_allclose(logits(stepper, [[3]], [0]), expected[1:2], atol=1e-5)
+    stepper.prefill([np.array([5, EOS]), np.array([7, 8, EOS])])
+    np.testing.assert_allclose(logits(stepper, [[3]] * 3, [0] * 3), expected[[1, 0, 2]], atol=1e-5)
+
+
 def test_no_more_rows_than_there_is_room_for(device: T5Generator):
     stepper = device.stepper()
     stepper.prefill([np.array([EOS])] * 4)
@@ -257,6 +278,12 @@ def test_the_step_graph_has_no_branch(folder: Path):
     assert not {"If", "Loop", "Scan"} & {node.op_type for node in graph.node}
     assert "ranked" not in {value.name for value in graph.input}
     assert made_for_device(artifact)
+
+
+def test_cuda_graphs_are_for_one_thread(folder: Path):
+    settings = SessionSettings(cuda_graphs=True)
+    with pytest.raises(EngineError, match="one generation worker, not 2"):
+        open_generator(device_artifact(folder, "gpu-fp16"), settings, GenerationOptions(max_rows=8, lanes=2))
 
 
 def test_shapes_are_few():
