@@ -9,6 +9,7 @@ from rolecall_export import t5_engine, t5_inputs, t5_verification
 from rolecall_export.cli import main
 from rolecall_export.t5_presets import PRESETS
 
+from tests import fixtures_t5
 from tests.unit.export.random_t5 import write_byte_tokenizer, write_t5
 
 
@@ -48,3 +49,12 @@ def test_what_a_cpu_can_t_run_is_refused_before_it_is_read(
     assert error.count("\n") == 1
     assert [name for name, preset in PRESETS.items() if preset.only_there] == ["gpu-bf16"]
     assert not (tmp_path / "repository" / "generator").exists()
+
+
+@pytest.mark.slow
+def test_half_precision_writes_what_float32_writes(tmp_path: Path):
+    """On all 200 sources, by the stepper for devices; the export itself fails beyond the preset's tolerance."""
+    places = ("--source", str(fixtures_t5.checkpoint("plain")), "--repository", str(tmp_path))
+    assert main(["t5", *places, "--preset", "gpu-fp16", "--languages", "en,zh"]) == 0
+    measured = json.loads((tmp_path / "generator" / "1" / "manifest.json").read_text())["measured"]
+    assert measured["distinct_texts"] > 0.5
