@@ -1,6 +1,6 @@
 """The caches of a T5 decoder's rows: fixed slots in memory that the graphs read and write in place."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,11 @@ class Cache:
             new = np.zeros(slot.of(self._rows, capacity), slot.dtype)
             new[:rows, :, :kept] = old[:rows, :, :kept]
             self._buffers[index] = new
+
+    def clear(self, rows: Iterable[int]) -> None:
+        """Zeros in these rows."""
+        for buffer in self._buffers:
+            buffer[list(rows)] = 0
 
     def move(self, sources: Sequence[int], targets: Sequence[int], *, used: int) -> None:
         """Row targets[i] becomes what sources[i] was, in its first `used` places."""

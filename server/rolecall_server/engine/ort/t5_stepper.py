@@ -48,6 +48,8 @@ class T5Stepper:
         self._own = Cache(sessions.own_slots, rows=info.rows)
         self._cross = Cache(sessions.source_slots, rows=info.rows)
         self._sources = 0
+        # Slots with something in them that is no number: it would come through to whoever has the slot next.
+        self._spoilt: set[int] = set()
         self._wide_steps = 0
         self._token_ids = np.zeros(info.rows * info.max_width, np.int64)
         self._positions = np.zeros(info.rows, np.int64)
@@ -101,10 +103,17 @@ class T5Stepper:
             output = _output(bound, self._best[: rows * width].reshape(rows, width))
         for row, position in zip(self._rows, step.positions.tolist(), strict=True):
             row.used = position + width
+        if output.best.min() < 0:
+            self._spoilt.update(np.flatnonzero((output.best < 0).any(axis=1)).tolist())
         return output
 
     def keep(self, rows: Sequence[int]) -> None:
         old = self._rows
+        if self._spoilt:
+            left = self._spoilt.difference(rows)
+            self._own.clear(left)
+            self._cross.clear(left)
+            self._spoilt = {target for target, source in enumerate(rows) if source in self._spoilt}
         moved = [(source, target) for target, source in enumerate(rows) if source != target]
         if moved:
             used = max((old[source].used for source, _ in moved), default=0)

@@ -16,6 +16,7 @@ from rolecall_server.engine.ort.t5_device_sessions import T5DeviceSessions, made
 from rolecall_server.engine.ort.t5_device_step import rounded_rows, rounded_width
 from rolecall_server.engine.ort.t5_device_stepper import T5DeviceStepper
 from rolecall_server.engine.ort.t5_generator import T5Generator
+from rolecall_server.engine.ort.t5_stepper import T5Stepper
 from rolecall_server.errors import EngineError
 from rolecall_server.generation.stepper import Need, StepInput, StepOutput, Stepper
 from rolecall_server.repository import Artifact
@@ -216,16 +217,25 @@ def test_a_draft_is_verified_up_to_the_last_place(device: T5Generator):
         one_step(stepper, [[3]], [10_000], Need.BEST)
 
 
-def test_what_is_no_number_stays_with_the_row_that_has_it(device: T5Generator):
+def spoil(stepper: Stepper, rows: Sequence[int]) -> None:
+    """Put something that is no number into the caches of rows."""
+    if isinstance(stepper, T5DeviceStepper):
+        value = stepper._own._values[0]
+        spoilt = value.numpy().copy()
+        spoilt[list(rows)] = np.nan
+        value.update_inplace(spoilt)
+    else:
+        assert isinstance(stepper, T5Stepper)
+        stepper._own._buffers[0][list(rows)] = np.nan
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_what_is_no_number_stays_with_the_row_that_has_it(host: T5Generator, device: T5Generator, on_device: bool):
     """Its slot is clean for the next, and so is the row that takes its place."""
-    stepper = device.stepper()
-    assert isinstance(stepper, T5DeviceStepper)
+    stepper = (device if on_device else host).stepper()
     stepper.prefill([np.array([5, EOS]), np.array([6, EOS]), np.array([7, 8, EOS])])
     expected = logits(stepper, [[3]] * 3, [0] * 3)
-    value = stepper._own._values[0]
-    broken = value.numpy().copy()
-    broken[[0, 2]] = np.nan
-    value.update_inplace(broken)
+    spoil(stepper, [0, 2])
     output = one_step(stepper, [[3]] * 3, [0] * 3, Need.BEST)
     assert (output.best[:, 0] < 0).tolist() == [True, False, True]
 
