@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rolecall_load.bench.generation.report import print_generation
+from rolecall_load.bench.generation.report import print_case, print_facts
 from rolecall_load.bench.generation.run import GenerationPlan, checkpoint_of, measure_generation
 from rolecall_load.report import output, write_json
 
@@ -72,8 +72,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             if not console.is_terminal:
                 console.print(what, markup=False, highlight=False)
 
-        result = measure_generation(plan, say)
-    print_generation(output(), result)
+        result = measure_generation(plan, say, show=lambda case: print_case(output(), case))
+    print_facts(output(), result)
     if options.json:
         write_json(Path(options.json), asdict(result))
     return 0

@@ -9,15 +9,13 @@ from rolecall_load.bench.generation.compare import Case, GenerationResult, Tail
 from rolecall_load.bench.speed.measure import Spread
 
 
-def print_generation(console: Console, result: GenerationResult) -> None:
-    for case in result.cases:
-        _print_case(console, case)
+def print_facts(console: Console, result: GenerationResult) -> None:
     console.print("medians over rounds, ranges in brackets; latencies in ms, p50 / p99 of all rounds' requests")
     for name, value in result.facts.items():
         console.print(f"{name}: {value}", markup=False, highlight=False)
 
 
-def _print_case(console: Console, case: Case) -> None:
+def print_case(console: Console, case: Case) -> None:
     console.print(f"{case.name}: {case.requests} requests, {case.tokens} tokens a turn, {case.rounds} rounds")
     columns = ("gateway is x times as fast", "tokens/s", "equal", "request", "first text", "between texts")
     table = Table("contender", *columns)

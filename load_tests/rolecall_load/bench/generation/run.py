@@ -56,8 +56,11 @@ def checkpoint_of(work: Path) -> Path:
     return work / "copier" / "t5-small"
 
 
-def measure_generation(plan: GenerationPlan, say: Callable[[str], None]) -> GenerationResult:
-    """LoadError when a contender can't be started or fails. `say` hears what is going on."""
+def measure_generation(
+    plan: GenerationPlan, say: Callable[[str], None], *, show: Callable[[Case], None]
+) -> GenerationResult:
+    """LoadError when a contender can't be started or fails. `say` hears what is going on, `show` each case's figures
+    as soon as they are there: the whole run is long."""
     checkpoint = checkpoint_of(plan.work)
     prompts = make_prompts(max(plan.requests, plan.singles), seed=plan.seed)
     jobs = {
@@ -73,7 +76,10 @@ def measure_generation(plan: GenerationPlan, say: Callable[[str], None]) -> Gene
         if plan.peers:
             contenders += _start_peers(plan, checkpoint, prompts, stack=stack, facts=facts, say=say)
         reference = _warm_up(contenders, jobs, say=say)
-        cases = [_measure(plan, name, contenders, job, reference=reference, say=say) for name, job in jobs.items()]
+        cases = []
+        for name, job in jobs.items():
+            cases.append(_measure(plan, name, contenders, job, reference=reference, say=say))
+            show(cases[-1])
         before = served.drafts()
         drafting = Gateway(served, prompts, tokenizer_of(plan.repository), drafting=True)
         for name, job in jobs.items():
@@ -85,6 +91,7 @@ def measure_generation(plan: GenerationPlan, say: Callable[[str], None]) -> Gene
         job, chosen = _poisson(plan, cases[-1], contenders)
         facts["poisson arrivals, requests/s"] = round(len(job.numbers) / job.offsets[-1], 2)
         cases.append(_measure(plan, POISSON, chosen, job, reference=reference, say=say))
+        show(cases[-1])
     return GenerationResult(tuple(cases), facts)
 
 
