@@ -75,7 +75,7 @@ class LaneCrew:
     def ready(self, number: int) -> None:
         """A lane takes work now."""
         self._members[number].ready = True
-        if not self.whole:
+        if not self.whole or self._start_failed:
             return
         self._backoff.succeeded()
         if self._starting is None:
@@ -92,6 +92,12 @@ class LaneCrew:
     async def ended(self) -> None:
         """Wait for the end of all threads, which have to be told by who closes."""
         await self._all_ended.wait()
+
+    @property
+    def _start_failed(self) -> bool:
+        """Whether the start was given up; its waiter closes the crew, which may be a moment from now."""
+        started = self._started
+        return started is not None and started.done() and (started.cancelled() or started.exception() is not None)
 
     @property
     def _starting(self) -> "asyncio.Future[None] | None":
@@ -117,6 +123,8 @@ class LaneCrew:
         if self._starting is not None:
             cause = member.thread.cause
             self._starting.set_exception(UnavailableError(f"a lane of the generator could not start: {cause}"))
+            return
+        if self._start_failed:
             return
         self._on_change(False, f"a lane of the generator died of {member.thread.cause}")
         if member.ready:

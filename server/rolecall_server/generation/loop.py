@@ -76,10 +76,11 @@ class GenerationLoop:
                 self._decode()
         except RolecallError as error:  # of `decode` or `keep`
             self._lose_rows(error)
+        self._outcome = Outcome()  # told by the caller from here on: `abort` must not tell it again
         return outcome
 
     def abort(self, error: RolecallError) -> Outcome:
-        """Fail all that runs or was about to join; what the interrupted step had to say comes first."""
+        """Fail all that runs or was about to join; what an interrupted step had to say comes first."""
         outcome = self._outcome
         outcome.events.extend(Failed(request_id, error) for request_id in [*self._running, *self._joining])
         self._running.clear()

@@ -274,6 +274,39 @@ async def test_closing_ends_what_runs_and_what_waits(make):
     assert lanes.leftovers() == 0
 
 
+async def test_closing_tells_nothing_twice(make):
+    observer = ListObserver()
+    slow = FakeGeneration(max_width=1, seconds_per_step=0.005)
+    lanes, (stepper,) = await make(rows=1, observer=observer, behaviour=slow)
+    text = "".join(map(chr, range(ord("0"), ord("z"))))
+    heard = []
+    with pytest.raises(UnavailableError):
+        async for event in lanes.generate(asked(text, streams=True)):
+            heard.append(event.text)
+            if len(heard) == 2:
+                stepper.hold()
+                await stepper.reached()
+                closing = asyncio.create_task(lanes.close())
+                await asyncio.sleep(0)
+                stepper.leave.set()
+                await asyncio.wait_for(closing, SECONDS)
+
+    assert len("".join(heard)) > 2
+    assert text.startswith("".join(heard))
+    assert sum(report.tokens for report in observer.generation) == len("".join(heard))
+
+
+async def test_lanes_that_could_not_start_change_nothing(listener):
+    """Whoever waits for the start hears of it; the health of what serves beside them is not theirs."""
+    behaviour = FakeGeneration()
+    generator = Generator(KEY, behaviour.info(4), lambda: 1 / 0, TOKENIZER)
+    for _ in range(20):
+        lanes = GenerationLanes(generator, LaneOptions(lanes=4), observer=ListObserver(), on_change=listener)
+        with pytest.raises(UnavailableError, match="could not start"):
+            await asyncio.wait_for(lanes.start(), SECONDS)
+    assert listener.changes == []
+
+
 @pytest.mark.parametrize(
     "given",
     [
