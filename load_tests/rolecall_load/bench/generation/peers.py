@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import venv
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ _REQUIREMENTS = (
     "sentencepiece",
 )
 ONE, MANY, POISSON = "one at a time", "many", "poisson"
+REFERENCE = "transformers float32, 1 threads"
 _ALL = frozenset({ONE, MANY, POISSON})
 
 
@@ -43,18 +45,28 @@ class PeerPlan:
 
 
 def peer_plans(cores: int) -> list[PeerPlan]:
-    """Who takes part on so many cores. Reference is the first: transformers in float32."""
+    """Who takes part on so many cores. The reference is the first: transformers in float32."""
     many = _ALL - {ONE}
     plans = []
-    for dtype in ("float32", "bfloat16"):
-        name = f"transformers {dtype}"
-        plans.append(
-            PeerPlan(
-                name=name, engine="transformers", model="checkpoint", parallel=1, threads=cores, batch=32, dtype=dtype
+    # Threads of torch wait for each other in a loop: where other work takes a core, one is faster than two.
+    for threads in sorted({1, cores}):
+        for engine, model, name, dtype in (
+            ("transformers", "checkpoint", "transformers float32", "float32"),
+            ("transformers", "checkpoint", "transformers bfloat16", "bfloat16"),
+            ("optimum", "optimum", "optimum float32", "float32"),
+            ("optimum", "optimum-int8", "optimum int8", "float32"),
+        ):
+            plans.append(
+                PeerPlan(
+                    name=f"{name}, {threads} threads",
+                    engine=engine,
+                    model=model,
+                    parallel=1,
+                    threads=threads,
+                    batch=32,
+                    dtype=dtype,
+                )
             )
-        )
-    for model, name in (("optimum", "optimum float32"), ("optimum-int8", "optimum int8")):
-        plans.append(PeerPlan(name=name, engine="optimum", model=model, parallel=1, threads=cores, batch=32))
     settings = [(1, 1, 1, frozenset({ONE})), (1, cores, 1, frozenset({ONE}))]
     settings += [(cores, 1, 16, many), (cores, 1, 8, many), (1, cores, 32, many)]
     for parallel, threads, batch, cases in settings:
@@ -115,7 +127,13 @@ def peer(plan: PeerPlan, python: Path, *, models: Path, checkpoint: Path, source
         "dtype": plan.dtype,
     }
     command = [str(python), str(_HERE / "peer_worker.py"), json.dumps(options)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+    )
     try:
         yield Peer(plan, process)
     finally:

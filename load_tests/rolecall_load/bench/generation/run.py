@@ -17,6 +17,7 @@ from rolecall_load.bench.generation.peers import (
     MANY,
     ONE,
     POISSON,
+    REFERENCE,
     PeerPlan,
     convert,
     make_environment,
@@ -141,10 +142,10 @@ def _warm_up(
     found: dict[str, tuple[tuple[int, ...], ...]] = {}
     for contender in contenders:
         say(f"warming up {contender.name}")
-        whole = contender.name in (GATEWAY, "transformers float32")
+        whole = contender.name in (GATEWAY, REFERENCE)
         job = longest if whole else Job(numbers=longest.numbers[:8], clients=8)
         found[contender.name] = contender.run(job).outputs
-    return list(found.get("transformers float32", found[GATEWAY]))
+    return list(found.get(REFERENCE, found[GATEWAY]))
 
 
 def _measure(
