@@ -1,6 +1,7 @@
 """`rolecall-client` as a process of its own: what it prints, and one line instead of a traceback."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -196,6 +197,40 @@ def test_generate_with_wrong_usage(server, flags):
     done = run("generate", "a", *flags, "--address", server.address)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--num-beams", "two"), "--num-beams: 'two' is not a whole number"),
+        (("--top-p", "half"), "--top-p: 'half' is not a number"),
+        (("--timeout", "soon"), "--timeout: 'soon' is not a number"),
+        (("--timeout", "-1"), "--timeout: -1 is not between 0 and 86400"),
+    ],
+)
+def test_what_is_no_number_is_said_in_words(server, flags, complaint):
+    done = run("generate", "a", *flags, "--address", server.address)
+    assert done.stderr.endswith(f"error: argument {complaint}\n")
+
+
+def test_a_text_that_breaks_off_leaves_the_error_a_line_of_its_own(server):
+    server.behaviour.cut_after.append(2)
+    done = run("generate", "a b c d", "--stream", "--address", server.address)
+    assert done.returncode == 1
+    assert done.stdout == "A B\n"
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [(), ("--stream",)])
+def test_a_reader_that_leaves_is_no_fault_of_ours(server, flags):
+    command = [sys.executable, "-m", "rolecall_client.cli", "generate", "a", *flags, "--address", server.address]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_generate_from_standard_input(server):

@@ -3,9 +3,11 @@
 import argparse
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 from rolecall.v1 import types_pb2
 
 from rolecall_client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT
-from rolecall_client.cli_generate import add_generate
+from rolecall_client.cli_generate import add_generate, count, number
 from rolecall_client.client import Client
 from rolecall_client.demo import run_demo
 from rolecall_client.errors import DeadlineExceededError, RolecallError, UnavailableError
@@ -33,13 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[Client, argparse.Namespace], int] = args.run
     try:
         with Client(args.address, timeout=args.timeout) as client:
-            return command(client, args)
+            status = command(client, args)
+        sys.stdout.flush()
+        return status
     except BadFileError as error:
         return _fail(str(error))
     except RolecallError as error:
         return _fail(explain(error, args.address, args.timeout))
     except KeyboardInterrupt:
         return _fail("interrupted")
+    except BrokenPipeError:  # whoever read this has seen enough, `head` for one
+        # What is left in the buffer must not raise again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 def explain(error: RolecallError, address: str, timeout: float) -> str:
@@ -178,7 +186,7 @@ def _add_match(match: argparse.ArgumentParser) -> None:
     documents = match.add_mutually_exclusive_group(required=True)
     documents.add_argument("--jobs", type=Path, metavar="FILE.jsonl", help="a Profile in proto3-JSON form on each line")
     documents.add_argument("--resumes", type=Path, metavar="FILE.jsonl", help="likewise")
-    match.add_argument("--top-k", type=_count, default=0, metavar="N", help="only the N best")
+    match.add_argument("--top-k", type=partial(count, 2**32), default=0, metavar="N", help="only the N best")
     match.add_argument("--min-score", type=float, metavar="SCORE", help="leave out what scores less")
     match.add_argument("--metric", choices=("cosine", "dot", "euclidean"), default="cosine")
     match.add_argument("--truncation", choices=("chunk", "truncate", "reject"), default="chunk", help="of long texts")
@@ -186,17 +194,10 @@ def _add_match(match: argparse.ArgumentParser) -> None:
     match.set_defaults(run=_match, usage_error=match.error)
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise ValueError(f"{value} is out of range")
-    return value
-
-
 def _seconds(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if not 0 < value <= 86_400:
-        raise ValueError(f"{value} is out of range")
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400")
     return value
 
 

@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from rolecall_client.client import Client
+from rolecall_client.errors import RolecallError
 from rolecall_client.files import BadFileError
 from rolecall_client.generation import COUNTS, GenerateOptions, Generation
 
@@ -30,7 +32,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="the text to go on from; - for standard input")
     parser.add_argument("--stream", action="store_true", help="print the text as it grows")
     for name, text in _NUMBERS.items():
-        kind = partial(_count, COUNTS[name]) if name in COUNTS else _number
+        kind = partial(count, COUNTS[name]) if name in COUNTS else number
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
     parser.add_argument("--sample", action="store_true", help="draw tokens at random, by their probabilities")
     parser.add_argument("--early-stopping", choices=("false", "true", "never"), default="false", help="of beam search")
@@ -41,15 +43,23 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_generate, usage_error=parser.error)
 
 
-def _count(limit: int, text: str) -> int:
-    value = int(text)
+def count(limit: int, text: str) -> int:
+    """A whole number from 0, less than `limit`."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if not 0 <= value < limit:
         raise argparse.ArgumentTypeError(f"{value} is out of range")
     return value
 
 
-def _number(text: str) -> float:
-    return float(text)
+def number(text: str) -> float:
+    """A number, finite or not: the server says which it takes."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def printable(text: str) -> str:
@@ -64,9 +74,7 @@ def _generate(client: Client, args: argparse.Namespace) -> int:
     options = _options(args)
     if args.stream:
         with client.generate_stream(prompt, timeout=args.timeout, **options) as stream:
-            for piece in stream:
-                print(printable(piece), end="", flush=True)
-            print()
+            _print_pieces(stream)
             generation = stream.result
     else:
         generation = client.generate(prompt, timeout=args.timeout, **options)
@@ -76,6 +84,20 @@ def _generate(client: Client, args: argparse.Namespace) -> int:
             print("\n".join(printable(candidate.text) for candidate in generation.candidates))
     _warn(generation, args)
     return 0
+
+
+def _print_pieces(stream: Iterable[str]) -> None:
+    """Each as it comes. What has begun ends its line, also where an error follows."""
+    begun = False
+    try:
+        for piece in stream:
+            begun = True
+            print(printable(piece), end="", flush=True)
+    except RolecallError:
+        if begun:
+            print(flush=True)
+        raise
+    print()
 
 
 def _prompt(given: str) -> str:
