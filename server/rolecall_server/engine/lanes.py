@@ -138,8 +138,11 @@ class GenerationLanes:
 
     def _cancel(self, request: GenerationRequest) -> None:
         stage = self._queue.cancel(request.id)
-        if stage is not None and self._clock() < request.deadline:  # a deadline is no client that went away
-            self._observer.on_cancelled(stage)
+        if self._clock() < request.deadline:
+            if stage is not None:
+                self._observer.on_cancelled(stage)
+        elif stage == "queue":  # a deadline is no client that went away; no lane got round to it
+            self._observer.on_shed("deadline")
         if stage == "queue":
             self._tell_queue()
 

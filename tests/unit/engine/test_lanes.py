@@ -161,6 +161,22 @@ async def test_a_cancelled_request_that_waits_never_runs(make):
     assert await running == "first"
 
 
+async def test_one_that_is_given_up_in_the_queue_at_its_deadline_was_shed(make):
+    """The lane is in a long step and has not seen yet that the request is late."""
+    observer = ListObserver()
+    lanes, (stepper,) = await make(rows=1, observer=observer)
+    stepper.hold()
+    running = asyncio.create_task(text_of(lanes, asked("first")))
+    await stepper.reached()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await text_of(lanes, asked("second", deadline=time.monotonic() + 0.01))
+    stepper.leave.set()
+
+    assert await running == "first"
+    assert (observer.shed, observer.cancelled) == (["deadline"], [])
+
+
 async def test_a_deadline_in_the_queue_and_one_at_work(make):
     observer = ListObserver()
     lanes, (stepper,) = await make(rows=1, observer=observer)
