@@ -35,10 +35,12 @@ class LaneSplit:
 
 def split_rows(cores: int, *, max_rows: int, lanes: int = 0, on_gpu: bool = False) -> LaneSplit:
     """Divide `max_rows` among lanes: by default one for each core, as two with one thread each do far more than one
-    with two, but none so small that a beam search finds no room. On a GPU a single one, for the largest batches."""
+    with two, but none so small that a beam search finds no room. On a GPU a single one, for the largest batches. Never
+    more lanes than rows."""
+    lanes = min(lanes, max_rows)
     if not lanes:
         lanes = 1 if on_gpu else min(max(1, cores), max(1, max_rows // _LEAST_LANE_ROWS))
-    return LaneSplit(lanes, max(1, max_rows // lanes), max(1, cores // lanes))
+    return LaneSplit(lanes, max_rows // lanes, max(1, cores // lanes))
 
 
 def split_cores(cores: int, *, workers: int = 0, intra_op_threads: int = 0, on_gpu: bool = False) -> CoreSplit:

@@ -29,7 +29,7 @@ def test_cores_are_divided(cores, given, split):
         (2, {"max_rows": 8}, (1, 8, 2)),
         (2, {"max_rows": 1}, (1, 1, 2)),
         (2, {"max_rows": 32, "lanes": 1}, (1, 32, 2)),
-        (2, {"max_rows": 3, "lanes": 4}, (4, 1, 1)),
+        (2, {"max_rows": 3, "lanes": 4}, (3, 1, 1)),
         (16, {"max_rows": 32, "on_gpu": True}, (1, 32, 16)),
     ],
 )
