@@ -90,14 +90,16 @@ class Cache:
         if capacity == self.capacity:
             return
         kept = min(capacity, self.capacity)
-        self.capacity = capacity
+        buffers = list(self._buffers)
         for index, (slot, old) in enumerate(zip(self._slots, self._buffers, strict=True)):
             if None not in slot.shape:
                 continue
             # Zeros: places that no one wrote yet are read (and masked), and what is no number would come through.
             new = np.zeros(slot.of(self._rows, capacity), slot.dtype)
             new[:rows, :, :kept] = old[:rows, :, :kept]
-            self._buffers[index] = new
+            buffers[index] = new
+        # All or none: where memory ends half-way, slots of two capacities would be read as if they were of one.
+        self.capacity, self._buffers = capacity, buffers
 
     def clear(self, rows: Iterable[int]) -> None:
         """Zeros in these rows."""
