@@ -65,13 +65,15 @@ class Place:
 class Cache:
     """The slots of one kind of attention, with room for `rows` rows.
 
-    The first n rows of a slot are one piece of memory, so a step over n rows is given just those.
+    The first n rows of a slot are one piece of memory, so a step over n rows is given just those. relocations: how
+    often the slots got other memory; what is bound to them is valid while this stays the same.
     """
 
     def __init__(self, slots: Sequence[Slot], *, rows: int) -> None:
         self._slots = slots
         self._rows = rows
         self.capacity = 0
+        self.relocations = 0
         self._buffers = [np.zeros(slot.of(rows, 0), slot.dtype) for slot in slots]
 
     @property
@@ -100,6 +102,7 @@ class Cache:
             buffers[index] = new
         # All or none: where memory ends half-way, slots of two capacities would be read as if they were of one.
         self.capacity, self._buffers = capacity, buffers
+        self.relocations += 1
 
     def clear(self, rows: Iterable[int]) -> None:
         """Zeros in these rows."""

@@ -136,7 +136,7 @@ class T5Stepper:
             self._cross.resize(needed, rows=len(self._rows))
 
     def _bind(self, rows: int, width: int, *, need: Need) -> _Bound:
-        key = (rows, width, need, self._own.capacity, self._cross.capacity)
+        key = (rows, width, need, self._own.relocations, self._cross.relocations)
         if self._bound is None or self._bound.key != key:
             binding = self._new_binding(rows, width)
             fetched = _FETCHED[: (0, 3, 4)[need]]
