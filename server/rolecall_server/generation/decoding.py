@@ -37,7 +37,7 @@ def check(
 def _check_lengths(decoding: Decoding, info: StepperInfo, field: str) -> None:
     _within(f"{field}.max_new_tokens", decoding.max_new_tokens, 1, info.max_new_tokens)
     if decoding.min_new_tokens > decoding.max_new_tokens:
-        raise InvalidInputError(f"{field}.min_new_tokens", "is above max_new_tokens")
+        raise InvalidInputError(f"{field}.min_new_tokens", f"is above max_new_tokens, {decoding.max_new_tokens}")
     _within(f"{field}.min_new_tokens", decoding.min_new_tokens, 0, info.max_new_tokens)
 
 
