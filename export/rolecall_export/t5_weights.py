@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,6 +13,8 @@ from rolecall_export.weights import Array
 
 Activation = Literal["relu", "gelu_new", "gelu", "silu"]
 """Names as in transformers: gelu_new is the tanh approximation, gelu the exact one."""
+_MOST_LAYERS = 1000
+"""Of a stack. A damaged number is refused before the names of all its tensors fill the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,10 @@ class T5Config:
         sizes = (self.vocabulary_size, self.hidden_size, self.head_size, self.heads, self.ffn_size)
         if min(*sizes, self.encoder_layers, self.decoder_layers) < 1:
             raise ValueError(f"sizes of a T5 are positive: {self}")
+        if max(self.encoder_layers, self.decoder_layers) > _MOST_LAYERS:
+            raise ValueError(f"more than {_MOST_LAYERS} layers")
+        if not 0 <= self.eps < math.inf:
+            raise ValueError(f"layer_norm_epsilon {self.eps} is no small positive number")
         # Half of a direction's buckets hold one distance each, so one direction needs two at least.
         if self.buckets < 4 or self.buckets % 2 or self.max_distance <= self.buckets // 2:
             raise ValueError(f"{self.buckets} buckets up to distance {self.max_distance} are not relative positions")

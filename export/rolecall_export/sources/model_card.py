@@ -72,16 +72,17 @@ def lowercases(folder: Path) -> bool:
 def licence_and_languages(folder: Path) -> tuple[str, tuple[str, ...]]:
     """From the head of the model card; ("unknown", ()) where there is none. Needs huggingface_hub."""
     from huggingface_hub import ModelCard
+    from yaml import YAMLError
 
     card = folder / "README.md"
     if not card.is_file():
         return UNKNOWN, ()
     try:
         facts: Mapping[str, Any] = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()
-    except ValueError:  # the head of the card is no YAML mapping
+    except (ValueError, YAMLError):  # the head of the card is no YAML mapping
         return UNKNOWN, ()
     languages = facts.get("language") or []
-    codes = [languages] if isinstance(languages, str) else languages
+    codes = languages if isinstance(languages, list) else [languages]
     return str(facts.get("license") or UNKNOWN), tuple(str(code) for code in codes)
 
 

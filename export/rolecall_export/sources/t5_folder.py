@@ -80,7 +80,7 @@ def read_config(folder: Path) -> T5Config:
         )
     except KeyError as error:
         raise ExportError(f"config.json does not say {error.args[0]}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # OverflowError: JSON's Infinity as a size
         raise ExportError(f"config.json can't be used: {error}") from error
 
 
@@ -144,6 +144,8 @@ def _their_name(name: str, config: T5Config) -> str:
 
 def _require_finite(tensors: Mapping[str, Array]) -> None:
     for name, tensor in tensors.items():
+        if tensor.dtype.kind in "biuc":
+            raise ExportError(f"tensor {name!r} of the checkpoint is {tensor.dtype}, not a floating-point type")
         if not np.isfinite(tensor.astype(np.float32, copy=False)).all():
             raise ExportError(f"tensor {name!r} of the checkpoint is not finite")
 

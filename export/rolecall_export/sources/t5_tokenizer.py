@@ -30,7 +30,7 @@ def read_tokenizer(folder: Path, config: T5Config) -> str:
     tokenizer = _load(folder)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if largest >= config.vocabulary_size:
         raise ExportError(f"the tokenizer gives ids up to {largest}, the model knows {config.vocabulary_size}")
     if tokenizer.encode("a").ids[-1:] != [config.eos_token_id]:
@@ -112,15 +112,21 @@ def _ending(token_id: int) -> processors.TemplateProcessing:
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "tokenizer_config.json"
     try:
-        return dict(json.loads(path.read_text(encoding="utf8"))) if path.is_file() else {}
+        settings = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
     except ValueError as error:
         raise ExportError(f"{path.name} is damaged: {error}") from error
+    if not isinstance(settings, dict):
+        raise ExportError(f"{path.name} is damaged: not an object")
+    return settings
 
 
 def _extra_ids(settings: dict[str, Any], *, default: int) -> int:
     """What the settings say; the special tokens they list by name count as well."""
-    if "extra_ids" in settings:
-        return int(settings["extra_ids"])
+    extra_ids = settings.get("extra_ids")
+    if isinstance(extra_ids, int) and extra_ids >= 0:
+        return extra_ids
+    if extra_ids is not None:
+        raise ExportError(f"tokenizer_config.json is damaged: extra_ids is {extra_ids!r}")
     listed = settings.get("additional_special_tokens") or []
     names = [each["content"] if isinstance(each, dict) else str(each) for each in listed]
     return sum(name.startswith("<extra_id_") for name in names) or default

@@ -14,6 +14,8 @@ from rolecall_export.weights import Array
 
 _SAFETENSORS = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
+_UNREADABLE = (RuntimeError, UnpicklingError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile)
+"""What unpickling raises for a file that is damaged, cut short or no pickle at all."""
 
 
 def read_tensors(folder: Path) -> dict[str, Array]:
@@ -61,10 +63,13 @@ def _read_pickled(path: Path) -> dict[str, Array]:
     except ModuleNotFoundError as error:
         raise ExportError(f"{path.name} needs torch: pip install 'rolecall[hub]'") from error
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ExportError(f"{path.name} is missing, though the index lists it") from error
-    except (RuntimeError, UnpicklingError, EOFError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{path.name} can't be read: {str(error).splitlines()[0]}") from error
+    except _UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise ExportError(f"{path.name} can't be read: {reason.splitlines()[0]}") from error
+    if not isinstance(state, dict) or not all(isinstance(each, torch.Tensor) for each in state.values()):
+        raise ExportError(f"{path.name} holds something other than tensors by name")
     # numpy itself has no bfloat16; in float32 nothing of it is lost.
     return {name: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for name, t in state.items()}

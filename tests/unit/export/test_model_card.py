@@ -125,6 +125,8 @@ def test_declared_length_and_case(tmp_path: Path):
         ("---\ntags: [x]\n---\n", ("unknown", ())),
         ("# A model without a head\n", ("unknown", ())),
         ("---\n- no\n- mapping\n---\n", ("unknown", ())),
+        ("---\nlicense: [\n---\n", ("unknown", ())),
+        ("---\nlicense: mit\nlanguage: 3\n---\n", ("mit", ("3",))),
     ],
 )
 def test_licence_and_languages_come_from_the_card(tmp_path: Path, card: str, expected: tuple[str, tuple[str, ...]]):

@@ -87,6 +87,22 @@ def test_pickled_weights_are_read_through_torch(tmp_path: Path, dtype: str):
     assert np.array_equal(load_weights(tmp_path).dense("shared"), model.shared.weight.detach())
 
 
+def test_a_pickle_that_is_none_is_one_line(tmp_path: Path):
+    torch = require_module("torch")
+    write_t5(tmp_path, "t5")
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / "pytorch_model.bin"
+    for damaged in (b"abc", b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(ExportError, match=r"pytorch_model.bin can't be read: \S") as error:
+            load_weights(tmp_path)
+        assert "\n" not in str(error.value)
+    for other in ([torch.zeros(1)], {"shared.weight": 3}):
+        torch.save(other, path)
+        with pytest.raises(ExportError, match=r"something other than tensors by name"):
+            load_weights(tmp_path)
+
+
 def test_safetensors_need_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_t5(tmp_path, "t5")
     for name in ("torch", "transformers"):
@@ -126,6 +142,9 @@ def test_what_is_missing_or_too_much_is_named(tmp_path: Path):
     rewrite(tmp_path, lambda tensors: tensors.update({query: np.full((18, 32), np.nan, np.float32)}))
     with pytest.raises(ExportError, match=r"'decoder.1.query' of the checkpoint is not finite"):
         load_weights(tmp_path)
+    rewrite(tmp_path, lambda tensors: tensors.update({query: np.zeros((18, 32), np.int8)}))
+    with pytest.raises(ExportError, match=r"'decoder.1.query' of the checkpoint is int8, not a floating-point type"):
+        load_weights(tmp_path)
     adapter = "decoder.block.0.adapter.weight"
     rewrite(tmp_path, lambda tensors: tensors.update({adapter: np.zeros(1, np.float32)}))
     with pytest.raises(ExportError, match=f"beyond a T5 of its configuration, {adapter}"):
@@ -151,6 +170,10 @@ def test_the_leftover_of_the_first_checkpoints_is_ignored(tmp_path: Path):
         ({"relative_attention_num_buckets": 3}, "are not relative positions"),
         ({"quantization_config": {"bits": 8}}, "quantized already"),
         ({"pad_token_id": 400}, "token id 400 is outside"),
+        ({"num_layers": float("inf")}, "config.json can't be used: cannot convert float infinity"),
+        ({"num_decoder_layers": 100_000}, "more than 1000 layers"),
+        ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon nan is no"),
+        ({"layer_norm_epsilon": -1e-6}, "layer_norm_epsilon -1e-06 is no"),
     ],
 )
 def test_a_configuration_that_can_t_be_used_is_one_line(tmp_path: Path, fields: dict[str, Any], message: str):

@@ -124,7 +124,16 @@ def test_what_can_t_serve_is_refused(pieces: Path, tmp_path: Path):
     assert error() == "the tokenizer does not end texts with the end-of-sequence token 1"
     Tokenizer(models.WordLevel({"a": 2000, "</s>": 1}, unk_token="a")).save(str(path))
     assert error() == "the tokenizer gives ids up to 2000, the model knows 2000"
+    Tokenizer(models.BPE()).save(str(path))
+    assert error() == "the tokenizer does not end texts with the end-of-sequence token 1"
     path.unlink()
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text("[1]")
+    assert error() == "tokenizer_config.json is damaged: not an object"
+    for extra in ('"x"', "-1", "1.5"):
+        settings.write_text(f'{{"tokenizer_class": "ByT5Tokenizer", "extra_ids": {extra}}}')
+        assert error().startswith("tokenizer_config.json is damaged: extra_ids is ")
+    settings.unlink()
     spiece = tmp_path / "spiece.model"
     spiece.write_bytes(b"\xff\xff no model")
     assert error().startswith("spiece.model is no SentencePiece model")
