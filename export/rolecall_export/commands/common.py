@@ -67,15 +67,21 @@ def chosen(presets: Mapping[str, AnyPreset], name: str) -> AnyPreset:
     return preset
 
 
-def target(arguments: argparse.Namespace) -> Target:
-    """Where to publish; UsageError for a name or version that no model can have."""
+def target(arguments: argparse.Namespace, *, family: str) -> Target:
+    """Where to publish; UsageError for a name or version that no model of the family can have."""
+    from rolecall_export import manifest as manifests
     from rolecall_export.repository import Target
 
     if not _NAME.fullmatch(arguments.name):
         raise UsageError(f"model name {arguments.name!r} is not made of letters, digits, '_', '-' and '.'")
     if arguments.version is not None and arguments.version < 1:
         raise UsageError(f"version {arguments.version} is not a number from 1 up")
-    return Target(repository=arguments.repository, name=arguments.name, version=arguments.version)
+    target = Target(repository=arguments.repository, name=arguments.name, version=arguments.version)
+    for number in target.folder.versions():
+        found = manifests.read(target.folder.version(number))
+        if found is not None and found.family != family:
+            raise UsageError(f"{target.folder.path} holds a model of the family {found.family}; take another --name")
+    return target
 
 
 def languages(arguments: argparse.Namespace) -> tuple[str, ...] | None:

