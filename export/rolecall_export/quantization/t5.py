@@ -64,11 +64,17 @@ class PerTokenInt8:
     def down(self, graph: GraphBuilder, x: str, name: str, *, positive: bool) -> str:
         return self.product(graph, self.prepare(graph, x, positive=positive), name)
 
-    def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
+    def logits(self, graph: GraphBuilder, x: str, name: str, *, shape: str) -> str:
         values, scales = self._table(name)
+        ready = self.prepare(graph, x)
+        rows = Activation(
+            value=graph.op("Reshape", ready.value, shape, name="last_rounded"),
+            scale=graph.op("Reshape", ready.scale, shape, name="last_scales"),
+            zero_point=ready.zero_point,
+        )
         # The runtime turns the table around once, when it loads.
         turned = graph.op("Transpose", graph.constant(f"{name}.int8", values), perm=[1, 0], name="head")
-        return int8_times(graph, self.prepare(graph, x), values=turned, scales=scales, name="head")
+        return int8_times(graph, rows, values=turned, scales=scales, name="head")
 
     def _table(self, name: str) -> tuple[Array, Array]:
         """int8 [vocabulary, hidden] and float32 [vocabulary]."""
@@ -120,8 +126,9 @@ class FourBits:
     def down(self, graph: GraphBuilder, x: str, name: str, *, positive: bool) -> str:
         return self.product(graph, self.prepare(graph, x), name)
 
-    def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
-        return self._times(graph, self.prepare(graph, x), name, self._head)
+    def logits(self, graph: GraphBuilder, x: str, name: str, *, shape: str) -> str:
+        rows = graph.op("Reshape", x, shape, name="last_hidden")
+        return self._times(graph, self.prepare(graph, rows), name, self._head)
 
     def _times(self, graph: GraphBuilder, x: Activation, name: str, matrix: Q4Matrix) -> str:
         return graph.op(

@@ -48,11 +48,12 @@ class Float16:
     def down(self, graph: GraphBuilder, x: str, name: str, *, positive: bool) -> str:
         return self._float.product(graph, Activation(value=self.residual(graph, x)), name)
 
-    def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
+    def logits(self, graph: GraphBuilder, x: str, name: str, *, shape: str) -> str:
         """The table is stored as the look-up wants it; the runtime turns it around once, when it loads."""
         table = graph.constant(f"{name}.half", self._narrow(self._weights.dense(name), name))
         turned = graph.op("Transpose", table, perm=[1, 0], name="head")
-        y = graph.op("MatMul", self.prepare(graph, x).value, turned, name="all_logits")
+        rows = self.prepare(graph, graph.op("Reshape", x, shape, name="last_hidden"))
+        y = graph.op("MatMul", rows.value, turned, name="all_logits")
         return self.residual(graph, y)
 
     def _narrow(self, array: Array, name: str) -> Array:
@@ -65,9 +66,9 @@ class BFloat16(Float16):
     cache = BFLOAT16
     cross: CrossCache = PlainCache(BFLOAT16)
 
-    def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
+    def logits(self, graph: GraphBuilder, x: str, name: str, *, shape: str) -> str:
         """In float32: with 8 bits the best of the logits would often be several."""
-        return self._float.logits(graph, x, name)
+        return self._float.logits(graph, x, name, shape=shape)
 
     def _narrow(self, array: Array, name: str) -> Array:
         return np.ascontiguousarray(array.astype(ml_dtypes.bfloat16))

@@ -50,8 +50,9 @@ class Products(Protocol):
         """The product that ends a feed-forward block, float32: its results are the largest numbers of a T5."""
         ...
 
-    def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
-        """The product with the output table, float32 [1, tokens, vocabulary]."""
+    def logits(self, graph: GraphBuilder, x: str, name: str, *, shape: str) -> str:
+        """The product with the output table, float32. `shape` names that of the result, int64 [rows, width, -1]: what
+        goes in is reshaped, since the logits themselves are large and would be copied."""
         ...
 
 
@@ -91,9 +92,10 @@ class FloatProducts:
     def down(self, graph: GraphBuilder, x: str, name: str, *, positive: bool) -> str:
         return self.product(graph, self.prepare(graph, x, positive=positive), name)
 
-    def logits(self, graph: GraphBuilder, x: str, name: str) -> str:
+    def logits(self, graph: GraphBuilder, x: str, name: str, *, shape: str) -> str:
+        rows = graph.op("Reshape", x, shape, name="last_hidden")
         if name != "shared":
-            return self.product(graph, self.prepare(graph, x), name)
+            return self.product(graph, self.prepare(graph, rows), name)
         # Tied: the table is stored once, as the look-up wants it; the runtime turns it around once, when it loads.
         turned = graph.op("Transpose", graph.constant("shared", self._weights.dense("shared")), perm=[1, 0])
-        return graph.op("MatMul", x, turned, name="all_logits")
+        return graph.op("MatMul", rows, turned, name="all_logits")

@@ -156,9 +156,8 @@ def _head(blocks: Blocks, x: str, *, branch: bool) -> None:
     factor = config.hidden_size**-0.5 if config.scaled_output else 1.0
     normed = blocks.norm(x, "decoder.final_norm", factor=factor)
     name = head_name(blocks.weights)
-    flat = blocks.products.logits(graph, normed, name)
     shape = graph.op("Concat", graph.op("Shape", "token_ids"), graph.integers(-1), axis=0, name="logits_shape")
-    logits = graph.op("Reshape", flat, shape, name="logits")
+    logits = graph.op("Identity", blocks.products.logits(graph, normed, name, shape=shape), name="logits")
     best = graph.op("ArgMax", logits, axis=-1, keepdims=0, name="largest_logit")
     broken = _broken(graph, normed)
     graph.op("Where", broken, graph.integer(-1), best, name="best")
