@@ -296,16 +296,21 @@ async def test_closing_tells_nothing_twice(make):
     lanes, (stepper,) = await make(rows=1, observer=observer, behaviour=slow)
     text = "".join(map(chr, range(ord("0"), ord("z"))))
     heard = []
-    with pytest.raises(UnavailableError):
+
+    async def listen():
         async for event in lanes.generate(asked(text, streams=True)):
             heard.append(event.text)
-            if len(heard) == 2:
-                stepper.hold()
-                await stepper.reached()
-                closing = asyncio.create_task(lanes.close())
-                await asyncio.sleep(0)
-                stepper.leave.set()
-                await asyncio.wait_for(closing, SECONDS)
+
+    listening = asyncio.create_task(listen())
+    await until(lambda: len(heard) > 1)
+    stepper.hold()
+    await stepper.reached()
+    closing = asyncio.create_task(lanes.close())
+    await asyncio.sleep(0)
+    stepper.leave.set()
+    await asyncio.wait_for(closing, SECONDS)
+    with pytest.raises(UnavailableError):
+        await listening
 
     assert len("".join(heard)) > 2
     assert text.startswith("".join(heard))
