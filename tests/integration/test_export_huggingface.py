@@ -156,7 +156,9 @@ def test_a_hub_model_is_fetched_once_with_its_commit(tmp_path: Path):
         assert (done.returncode, done.stderr) == (0, "")
         unknown = run_with_hub(tmp_path, address, "--source", "some/other")
         assert unknown.returncode == 1
-        assert unknown.stderr == "rolecall-export: the hub has no model some/other, or it is private\n"
+        assert unknown.stderr == (
+            "rolecall-export: the hub has no model some/other, or it is private; nor is some/other a folder here\n"
+        )
     assert sorted(asked) == ["config.json", "model.safetensors", *TOKENIZER_FILES]
     manifest = json.loads((tmp_path / "repository" / "encoder" / "1" / "manifest.json").read_text())
     assert (manifest["source"], manifest["revision"]) == (f"hub:{name}", checkpoints.COMMIT)
@@ -181,6 +183,7 @@ def test_an_unreachable_hub_is_one_readable_line(tmp_path: Path):
     done = run_with_hub(tmp_path, "http://127.0.0.1:9", "--source", "some/model")
     assert done.returncode == 1
     assert done.stderr == (
-        "rolecall-export: hub model some/model: the hub can't be reached and the cache does not hold it\n"
+        "rolecall-export: hub model some/model: the hub can't be reached and the cache does not hold it; "
+        "nor is some/model a folder here\n"
     )
     assert not (tmp_path / "repository").exists()

@@ -113,7 +113,10 @@ def _readable_errors(name: str) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise ExportError(f"hub model {name} has no such revision") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ExportError(f"the hub has no model {name}, or it is private") from error
+        raise ExportError(f"the hub has no model {name}, or it is private; nor is {name} a folder here") from error
     except OSError as error:
         hint = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise ExportError(f"hub model {name}: the hub can't be reached and the cache does not hold it{hint}") from error
+        raise ExportError(
+            f"hub model {name}: the hub can't be reached and the cache does not hold it{hint}; "
+            f"nor is {name} a folder here"
+        ) from error

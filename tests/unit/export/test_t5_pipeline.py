@@ -1,5 +1,6 @@
 """The export of a T5 as a whole, on a tiny random one: what is published, what is refused, what is recognised."""
 
+import errno
 import functools
 import json
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from rolecall_export import manifest as manifests
-from rolecall_export import t5_inputs, t5_reference, t5_verification, tools
+from rolecall_export import t5_inputs, t5_pipeline, t5_reference, t5_verification, tools
 from rolecall_export.cli import main
 from rolecall_export.families.t5 import T5Graphs, build
 from rolecall_export.t5_presets import PRESETS, T5Preset
@@ -184,6 +185,37 @@ def test_a_wrong_command_line_is_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "model_repository").exists()
+
+
+@pytest.mark.parametrize(
+    ("accident", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; the repository is as it was"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+    ],
+)
+def test_an_export_that_is_cut_short_leaves_everything_as_it_was(
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    accident: BaseException,
+    code: int,
+    message: str,
+):
+    assert export(checkpoint, tmp_path) == 0
+    before = contents(tmp_path)
+
+    def cut_short(*arguments: object, **options: object) -> None:
+        raise accident
+
+    monkeypatch.setattr(t5_pipeline, "verified", cut_short)
+    assert export(checkpoint, tmp_path, "--max-new-tokens", "20") == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert contents(tmp_path) == before
+    assert sorted(path.name for path in (tmp_path / "generator").iterdir()) == ["1"]
 
 
 def test_a_model_of_another_family_is_not_replaced(
