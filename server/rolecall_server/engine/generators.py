@@ -50,7 +50,13 @@ class Generators:
 
     async def add(self, generator: Generator, model: LoadedModel, options: LaneOptions) -> None:
         """Start the lanes of a generator. UnavailableError."""
-        lanes = GenerationLanes(generator, options, observer=self._observer, on_change=self._changed)
+        lanes = GenerationLanes(
+            generator,
+            options,
+            observer=self._observer,
+            on_change=self._changed,
+            versions=lambda: self._versions(generator.key.name),
+        )
         await lanes.start()
         if self._closed:
             await lanes.close()
@@ -84,6 +90,9 @@ class Generators:
         if key not in self._loaded:
             raise ModelNotLoadedError(key.name, key.version)
         return self._loaded[key].lanes
+
+    def _versions(self, name: str) -> list[GenerationLanes]:
+        return [loaded.lanes for key, loaded in self._loaded.items() if key.name == name]
 
     def _changed(self, whole: bool, reason: str) -> None:
         self._on_change(whole and self.whole, reason)

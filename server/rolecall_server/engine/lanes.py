@@ -54,12 +54,16 @@ class GenerationLanes:
         *,
         observer: Observer,
         on_change: Callable[[bool, str], None],
+        versions: "Callable[[], Iterable[GenerationLanes]] | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """on_change: called on the event loop with (whole, reason) when a lane died, and when all are back."""
+        """on_change: called on the event loop with (whole, reason) when a lane died, and when all are back. versions:
+        gives the lanes of all versions of the model, whose queues are told of as one; these alone where it is None.
+        """
         self._generator = generator
         self._options = options
         self._observer = observer
+        self._versions = versions or (lambda: (self,))
         self._clock = clock
         limits = SchedulerLimits(generator.info.rows, options.prefill_tokens)
         self._queue = LaneQueue(GenerationScheduler(limits), clock)
@@ -213,6 +217,8 @@ class GenerationLanes:
                 mailbox.put(Failed(request_id, UnavailableError(reason)))
 
     def _tell_queue(self) -> None:
-        sizes, tokens = self._queue.sizes()
-        for priority, size in sizes.items():
+        found = [lanes._queue.sizes() for lanes in self._versions()]
+        tokens = sum(tokens for _, tokens in found)
+        for priority in Priority:
+            size = sum(sizes[priority] for sizes, _ in found)
             self._observer.on_queue(self._generator.key.name, priority, size=size, tokens=tokens)
