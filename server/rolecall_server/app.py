@@ -215,6 +215,7 @@ def _engine_options(settings: Settings, shelf: Shelf, fake: FakeBehaviour | None
         gpu_memory_bytes=settings.gpu_memory_limit_mb << 20 or None,
         cuda_graphs=settings.cuda_graphs,
         generation=GenerationOptions(
+            cache_bytes=settings.kv_cache_mb << 20,
             max_rows=settings.max_running_sequences,
             lanes=settings.generation_workers,
             prefill_tokens=settings.generation_prefill_tokens,

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     max_running_sequences: PositiveInt = Field(
         32, description="sequences generated at a time; a beam search takes num_beams of them"
     )
+    kv_cache_mb: PositiveInt = Field(
+        2048, description="caches of a generator's sequences at most; fewer are taken at a time where it is too little"
+    )
     generation_workers: Annotated[int, Field(ge=0)] = Field(
         0, description="threads that generate, each its own batch; 0: one a core"
     )

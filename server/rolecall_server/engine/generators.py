@@ -13,10 +13,11 @@ from rolecall_server.types import Backlog, ModelKey, Observer, Priority
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """max_rows: sequences at a time, over all lanes. lanes: 0 for a choice by the cores. niceness: see
-    LaneOptions. prefill_tokens: see SchedulerLimits."""
+    """max_rows: sequences at a time, over all lanes. cache_bytes: what the caches of one generator may take, over
+    all lanes. lanes: 0 for a choice by the cores. niceness: see LaneOptions. prefill_tokens: see SchedulerLimits."""
 
     max_rows: int = 32
+    cache_bytes: int = 2 << 30
     lanes: int = 0
     prefill_tokens: int = 512
     niceness: int = 5

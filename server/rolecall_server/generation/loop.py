@@ -20,6 +20,9 @@ MAX_FAILURES = 1
 memory or by a fault of the machine, not by what is in a row: every id in it came out of the model itself, and a source
 that can't be read has failed alone before."""
 
+MOST_LOGITS = 1 << 24
+"""Of a step that verifies drafts: 64 MB, which the vocabularies of multilingual models would soon pass."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -157,6 +160,7 @@ class GenerationLoop:
         """Propose what may follow, as far as it pays; the width of the step that takes it all."""
         # No row may pass the end of its cache, whoever the width is for.
         room = min(self._info.max_width, min(self._info.max_new_tokens - row.position for row in rows))
+        room = min(room, MOST_LOGITS // (len(rows) * self._info.vocabulary))
         if room <= 1:
             return 1
         cost = self._width.cost(len(rows))

@@ -30,7 +30,8 @@ class StepperInfo:
     """Facts about a stepper and its model.
 
     rows: the most at a time. max_source_tokens, max_new_tokens: of one row. max_width: the most tokens of a row that
-    one step takes; 1 where drafts can't be verified. vocabulary: logits of a row.
+    one step takes; 1 where drafts can't be verified. vocabulary: logits of a row. row_bytes: memory of the caches of a
+    row whose source and output are as long as they may be.
     """
 
     rows: int
@@ -41,6 +42,7 @@ class StepperInfo:
     start_token_id: int
     eos_token_id: int
     pad_token_id: int
+    row_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

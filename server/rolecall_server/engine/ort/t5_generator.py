@@ -10,6 +10,7 @@ from rolecall_server.engine.ort.create import SessionSettings
 from rolecall_server.engine.ort.t5_device_sessions import T5DeviceSessions, made_for_device
 from rolecall_server.engine.ort.t5_device_stepper import T5DeviceStepper
 from rolecall_server.engine.ort.t5_sessions import T5Sessions
+from rolecall_server.engine.ort.t5_slots import bytes_of_row
 from rolecall_server.engine.ort.t5_stepper import T5Stepper
 from rolecall_server.errors import EngineError
 from rolecall_server.generation.stepper import Need, StepInput, Stepper, StepperInfo
@@ -22,8 +23,10 @@ MAX_WIDTH = 16
 class T5Generator:
     """EngineError on a bad artifact, a missing provider, or a model that gives nonsense."""
 
-    def __init__(self, artifact: Artifact, settings: SessionSettings, *, rows: int) -> None:
-        """rows: the most rows of each stepper."""
+    def __init__(
+        self, artifact: Artifact, settings: SessionSettings, *, rows: int, cache_bytes: int | None = None
+    ) -> None:
+        """rows: the most rows of each stepper; fewer where their caches at their longest would pass `cache_bytes`."""
         facts = artifact.generator
         if facts is None:
             raise EngineError(f"model {artifact.info.key}: the manifest is not that of a generator")
@@ -31,9 +34,21 @@ class T5Generator:
         if made_for_device(artifact):
             on_device = T5DeviceSessions(artifact, settings)
             self._new_stepper, placements = partial(T5DeviceStepper, on_device), on_device.placements
+            step = on_device.step
         else:
             sessions = T5Sessions(artifact, settings)
             self._new_stepper, placements = partial(T5Stepper, sessions), sessions.placements
+            step = sessions.step
+        row_bytes = bytes_of_row(
+            step, capacity=artifact.info.max_new_tokens + MAX_WIDTH, source_capacity=artifact.info.max_tokens
+        )
+        if cache_bytes is not None:
+            rows = min(rows, cache_bytes // row_bytes)
+        if not rows:
+            raise EngineError(
+                f"model {artifact.info.key}: the caches of one sequence may take {row_bytes >> 20} MB, "
+                f"more than a generation worker's part of --kv-cache-mb"
+            )
         self.info = StepperInfo(
             rows=rows,
             max_source_tokens=artifact.info.max_tokens,
@@ -43,6 +58,7 @@ class T5Generator:
             start_token_id=facts.decoder_start_token_id,
             eos_token_id=facts.eos_token_id,
             pad_token_id=artifact.pad_token_id,
+            row_bytes=row_bytes,
         )
         fallbacks = sum(len(placement.fallbacks) for placement in placements)
         self.loaded = LoadedModel(artifact.info, placements[-1].provider, fallbacks, generation=self.info)

@@ -1,5 +1,6 @@
 """The caches of a T5 decoder's rows: fixed slots in memory that the graphs read and write in place."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ _TYPES: dict[str, type[Any]] = {
     "tensor(float16)": np.float16,
     "tensor(int8)": np.int8,
 }
+
+_SIZES = {"tensor(float)": 4, "tensor(float16)": 2, "tensor(bfloat16)": 2, "tensor(int8)": 1}
 
 
 def rounded(capacity: int) -> int:
@@ -50,6 +53,17 @@ def slots_of(step: ort.InferenceSession, prefix: str) -> tuple[Slot, ...]:
         Slot(item.name, _TYPES[item.type], tuple(size if isinstance(size, int) else None for size in item.shape[1:]))
         for item in found
     )
+
+
+def bytes_of_row(step: ort.InferenceSession, *, capacity: int, source_capacity: int) -> int:
+    """Memory of one row's slots where they hold so many places."""
+    total = 0
+    for item in step.get_inputs():
+        places = {"self_": capacity, "cross_": source_capacity}.get(item.name.split("_")[0] + "_")
+        if places is not None:
+            sizes = [size if isinstance(size, int) else rounded(places) for size in item.shape[1:]]
+            total += math.prod(sizes) * _SIZES[item.type]
+    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,8 @@ class T5Stepper:
     def _make_room(self, places: int) -> None:
         """Slots grow by doubling, so that growing costs little in the long run; an empty batch starts small again."""
         if places > self._own.capacity:
-            self._own.resize(max(places, 2 * self._own.capacity), rows=len(self._rows))
+            most = self._info.max_new_tokens + self._info.max_width
+            self._own.resize(max(places, min(2 * self._own.capacity, most)), rows=len(self._rows))
         needed = rounded(max(row.source_length for row in self._rows))
         self._wide_steps = self._wide_steps + 1 if self._cross.capacity >= _SHRINK_RATIO * needed else 0
         if self._wide_steps >= _SHRINK_AFTER:
