@@ -11,10 +11,13 @@ import onnx
 from onnx import helper
 
 from rolecall_export.families.graph import FLOAT, INT8, INT32, MICROSOFT, GraphBuilder, tensor
+from rolecall_export.families.t5.attention import Attention
 from rolecall_export.t5_weights import T5Config
 
 _BEFORE, _LONGEST = "places_before_last", "longest_source"
 """What all layers' attention over 8-bit caches reads: int32 [rows] and int32 []."""
+_FEW, MOST = 4, 16
+"""Tokens of a row that the two wider forms of attention over 8-bit caches take; none takes more."""
 _LEAST_PEAK = 1e-8
 """Keeps a channel that is zero in all of a source from dividing by zero."""
 
@@ -23,14 +26,15 @@ _LEAST_PEAK = 1e-8
 class StepValues:
     """Values of the step graph that cross-attention needs.
 
-    queries: [rows, width, heads * head_size]. lengths: int64 [rows], of the sources. mask: [rows, 1, width, capacity],
-    added to the scores. single: bool [], whether the width is 1.
+    queries: [rows, width, heads * head_size]. lengths: int64 [rows], of the sources. mask: of `attention`, for what
+    lies beyond them. width: int64 [1].
     """
 
     queries: str
     lengths: str
     mask: str
-    single: str
+    width: str
+    attention: Attention
 
 
 class CrossCache(Protocol):
@@ -72,7 +76,8 @@ class PlainCache:
 
     def attend(self, graph: GraphBuilder, config: T5Config, layer: int, values: StepValues) -> str:
         caches = (f"cross_key.{layer}", f"cross_value.{layer}")
-        return _attention(graph, values.queries, *caches, mask=values.mask, config=config, name=f"cross.{layer}")
+        name = f"cross.{layer}"
+        return values.attention.attend(graph, values.queries, *caches, bias=values.mask, config=config, name=name)
 
 
 class Int8Cache:
@@ -81,7 +86,8 @@ class Int8Cache:
     The scales go outside of attention: that of a key's channel onto the query, that of a value's channel onto the
     result. GroupQueryAttention reads 8-bit caches, and of each just the places that the row's source takes. It always
     writes a newest key and value: those of the source's last token, which are there already. It takes one token a row;
-    wider steps, which verify drafts, go through attention in float.
+    several go in as so many queries of each head, which are computed one by one, so that a text does not depend on the
+    width of its steps.
     """
 
     def slots(self, config: T5Config, layer: int) -> list[onnx.ValueInfoProto]:
@@ -112,23 +118,44 @@ class Int8Cache:
         ones = graph.constant("ones.4", np.ones(4, np.int64))
         facts = graph.ops("Split", f"cross_facts.{layer}", ones, outputs=4, axis=1, name=f"{name}.facts")
         queries = graph.op("Mul", values.queries, facts[0], name=f"{name}.queries")
-        outputs = [f"{name}.context", f"present_cross_key.{layer}", f"present_cross_value.{layer}"]
         if layer == 0:
-            before = graph.op("Sub", values.lengths, graph.integer(1), name="before_last")
-            graph.op("Cast", before, to=INT32, name=_BEFORE)
-            longest = graph.op("ReduceMax", values.lengths, keepdims=0, name="longest")
-            graph.op("Cast", longest, to=INT32, name=_LONGEST)
-        narrow = self._narrow(graph, config, layer, queries=queries, last=facts[2:])
-        wide = self._wide(graph, config, layer, queries=queries, mask=values.mask)
-        graph.keep(helper.make_node("If", [values.single], outputs, then_branch=narrow, else_branch=wide))
+            self._shared(graph, values)
+        outputs = [f"{name}.context", f"present_cross_key.{layer}", f"present_cross_value.{layer}"]
+        one = self._body(graph, config, layer, width=1, queries=queries, last=facts[2:])
+        wide = GraphBuilder(graph, prefix=f"{name}.wide.")
+        few, many = (
+            self._body(wide, config, layer, width=width, queries=queries, last=facts[2:]) for width in (_FEW, MOST)
+        )
+        chosen = [f"{name}.wide.{output}" for output in ("context", "key", "value")]
+        wide.keep(helper.make_node("If", ["few_tokens"], chosen, then_branch=few, else_branch=many))
+        several = self._collected(wide, chosen, config)
+        graph.keep(helper.make_node("If", ["one_token"], outputs, then_branch=one, else_branch=several))
         return graph.op("Mul", outputs[0], facts[1], name=f"{name}.scaled")
 
-    def _narrow(
-        self, graph: GraphBuilder, config: T5Config, layer: int, *, queries: str, last: Sequence[str]
+    def _shared(self, graph: GraphBuilder, values: StepValues) -> None:
+        """What all layers read, under fixed names."""
+        before = graph.op("Sub", values.lengths, graph.integer(1), name="before_last")
+        graph.op("Cast", before, to=INT32, name=_BEFORE)
+        longest = graph.op("ReduceMax", values.lengths, keepdims=0, name="longest")
+        graph.op("Cast", longest, to=INT32, name=_LONGEST)
+        for name, most in (("one_token", 1), ("few_tokens", _FEW)):
+            graph.op("Squeeze", graph.op("LessOrEqual", values.width, graph.integers(most)), name=name)
+        for most in (_FEW, MOST):
+            missing = graph.op("Sub", graph.integers(most), values.width, name=f"missing.{most}")
+            zero, more = graph.integers(0), graph.integers(0, 0, 0, 0)
+            graph.op("Concat", more, missing, zero, axis=0, name=f"padding.{most}")
+        graph.op("Identity", values.width, name="step_width")
+
+    def _body(
+        self, parent: GraphBuilder, config: T5Config, layer: int, *, width: int, queries: str, last: Sequence[str]
     ) -> onnx.GraphProto:
-        inner = GraphBuilder(graph, prefix=f"cross.{layer}.narrow.")
-        one = graph.constant("cache_scale", np.ones(1, np.float32))
-        outputs = inner.ops(
+        """For up to `width` tokens: one query of a head for each, so that each is computed as if it were alone."""
+        inner = GraphBuilder(parent, prefix=f"cross.{layer}.{width}.")
+        if width > 1:
+            queries = inner.op("Pad", queries, f"padding.{width}", name="padded")
+            queries = _swapped(inner, queries, (width, config.heads, config.head_size), (1, config.inner_size * width))
+        one = inner.constant("cache_scale", np.ones(1, np.float32))
+        context, *caches = inner.ops(
             "GroupQueryAttention",
             queries,
             *last,
@@ -139,7 +166,7 @@ class Int8Cache:
             *("", "", "", "", ""),
             *(one, one),
             outputs=3,
-            num_heads=config.heads,
+            num_heads=config.heads * width,
             kv_num_heads=config.heads,
             scale=1.0,
             kv_cache_bit_width=8,
@@ -148,19 +175,21 @@ class Int8Cache:
             domain=MICROSOFT,
             name="attention",
         )
-        return self._collected(inner, list(outputs), config)
-
-    def _wide(self, graph: GraphBuilder, config: T5Config, layer: int, *, queries: str, mask: str) -> onnx.GraphProto:
-        inner = GraphBuilder(graph, prefix=f"cross.{layer}.wide.")
-        caches = (f"cross_key.{layer}", f"cross_value.{layer}")
-        floats = [inner.op("Cast", cache, to=FLOAT, name="float") for cache in caches]
-        context = _attention(inner, queries, *floats, mask=mask, config=config, name="attention")
-        same = [inner.op("Identity", cache, name="same") for cache in caches]
-        return self._collected(inner, [context, *same], config)
+        if width > 1:
+            context = _swapped(inner, context, (config.heads, width, config.head_size), (width, config.inner_size))
+            context = inner.op("Slice", context, inner.integers(0), "step_width", inner.integers(1), name="tokens")
+        return self._collected(inner, [context, *caches], config)
 
     def _collected(self, inner: GraphBuilder, outputs: list[str], config: T5Config) -> onnx.GraphProto:
         context = tensor(outputs[0], FLOAT, None)
         return inner.collected("branch", [], [context, *(_slot(name, INT8, config) for name in outputs[1:])])
+
+
+def _swapped(graph: GraphBuilder, x: str, axes: tuple[int, int, int], result: tuple[int, int]) -> str:
+    """[rows, ...] seen as [rows, *axes], the first two of these exchanged, and given the shape [rows, *result]."""
+    apart = graph.op("Reshape", x, graph.integers(0, *axes), name="apart")
+    turned = graph.op("Transpose", apart, perm=[0, 2, 1, 3], name="turned")
+    return graph.op("Reshape", turned, graph.integers(0, *result), name="together")
 
 
 def _slot(name: str, kind: int, config: T5Config) -> onnx.ValueInfoProto:
@@ -170,19 +199,3 @@ def _slot(name: str, kind: int, config: T5Config) -> onnx.ValueInfoProto:
 def _by_head(graph: GraphBuilder, rows: str, config: T5Config, *, name: str) -> None:
     heads = graph.op("Reshape", rows, graph.integers(0, 0, config.heads, config.head_size), name=f"{name}.heads")
     graph.op("Transpose", heads, perm=[0, 2, 1, 3], name=name)
-
-
-def _attention(
-    graph: GraphBuilder, queries: str, key: str, value: str, *, mask: str, config: T5Config, name: str
-) -> str:
-    return graph.op(
-        "MultiHeadAttention",
-        queries,
-        key,
-        value,
-        *("", "", mask),
-        num_heads=config.heads,
-        scale=1.0,
-        domain=MICROSOFT,
-        name=name,
-    )

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from rolecall_export.families.graph import BOOL, FLOAT, INT64, MICROSOFT, GraphBuilder, tensor
+from rolecall_export.families.graph import BOOL, FLOAT, INT64, GraphBuilder, tensor
+from rolecall_export.families.t5.attention import Attention, Together, TokenByToken
 from rolecall_export.families.t5.bias import MASKED, decoder_table
 from rolecall_export.families.t5.blocks import Blocks
 from rolecall_export.families.t5.cross import StepValues
-from rolecall_export.families.t5.layout import clipped
 from rolecall_export.families.t5.products import Products, head_name
 from rolecall_export.t5_weights import T5Config, T5Weights
 
@@ -37,7 +37,8 @@ def build_step(weights: T5Weights, products: Products, *, opset: int, padded: bo
     candidates are always there, and stay on the device unless they are fetched.
     """
     graph = GraphBuilder()
-    step = _Step(graph, weights, products)
+    attention = Together(products.cache) if padded else TokenByToken()
+    step = _Step(graph, weights, products, attention=attention)
     x = graph.op("Reshape", products.rows(graph, "token_ids"), graph.integers(1, -1, weights.config.hidden_size))
     for layer in range(weights.config.decoder_layers):
         x = step.layer(x, layer)
@@ -49,13 +50,14 @@ def build_step(weights: T5Weights, products: Products, *, opset: int, padded: bo
 class _Step:
     """The parts of the graph that all layers share, and the layers."""
 
-    def __init__(self, graph: GraphBuilder, weights: T5Weights, products: Products) -> None:
+    def __init__(self, graph: GraphBuilder, weights: T5Weights, products: Products, *, attention: Attention) -> None:
         self.graph = graph
         self.products = products
         self.blocks = Blocks(graph, weights, products)
         self._config = weights.config
         self._bias = ""
-        width = graph.op("Shape", "token_ids", start=1, end=2, name="width")
+        self._attention = attention
+        self._width = width = graph.op("Shape", "token_ids", start=1, end=2, name="width")
         self._columns = graph.op(
             "Range", graph.integer(0), graph.op("Squeeze", width), graph.integer(1), name="columns"
         )
@@ -63,9 +65,7 @@ class _Step:
         heads = graph.integers(self._config.heads, self._config.head_size)
         self._by_head = graph.op("Concat", graph.op("Shape", "token_ids", name="shape"), heads, axis=0, name="by_head")
         self._rows_seen = self._distances()
-        self._unseen_source = self._source_mask(width)
-        single = graph.op("Equal", width, graph.integers(1), name="single_flat")
-        self._single = graph.op("Squeeze", single, name="single")
+        self._unseen_source = self._source_mask()
 
     def layer(self, x: str, layer: int) -> str:
         x = self.blocks.add(x, self._self_attention(x, layer))
@@ -83,16 +83,8 @@ class _Step:
         if layer == 0 or self._config.layer_biases:
             self._bias = self._position_bias(f"{prefix}.bias" if self._config.layer_biases else "decoder.bias")
         queries = graph.op("Reshape", query, self._by_row, name=f"{prefix}.queries")
-        context = graph.op(
-            "MultiHeadAttention",
-            queries,
-            *caches,
-            *("", "", self._bias),
-            num_heads=self._config.heads,
-            scale=1.0,
-            domain=MICROSOFT,
-            name=f"{prefix}.attention",
-        )
+        name = f"{prefix}.attention"
+        context = self._attention.attend(graph, queries, *caches, bias=self._bias, config=self._config, name=name)
         return self._output(context, f"{prefix}.output")
 
     def _cross_attention(self, x: str, layer: int) -> str:
@@ -100,7 +92,13 @@ class _Step:
         ready = self.products.prepare(graph, self.blocks.norm(x, f"{prefix}.cross_norm"))
         query = self.products.product(graph, ready, f"{prefix}.cross_query")
         queries = graph.op("Reshape", query, self._by_row, name=f"{prefix}.cross.queries")
-        values = StepValues(queries=queries, lengths="source_lengths", mask=self._unseen_source, single=self._single)
+        values = StepValues(
+            queries=queries,
+            lengths="source_lengths",
+            mask=self._unseen_source,
+            width=self._width,
+            attention=self._attention,
+        )
         context = self.products.cross.attend(graph, self._config, layer, values)
         return self._output(context, f"{prefix}.cross_output")
 
@@ -128,26 +126,20 @@ class _Step:
         return graph.op("Add", near, graph.integer(1), name="distances")
 
     def _position_bias(self, name: str) -> str:
-        """[rows, heads, width, capacity]: T5's bias, with what lies ahead masked."""
-        graph = self.graph
+        """T5's bias, with what lies ahead masked."""
         table = decoder_table(self.blocks.weights.dense(name), max_distance=self._config.max_distance)
-        values = graph.op("Gather", graph.constant(name, table), self._rows_seen, name=f"{name}.values")
-        return self._narrow(graph.op("Transpose", values, perm=[0, 3, 1, 2], name=f"{name}.by_head"))
+        rows = self.graph.constant(name, table)
+        values = self.graph.op("Gather", rows, self._rows_seen, name=f"{name}.values")
+        return self._attention.position_bias(self.graph, values, name=name)
 
-    def _source_mask(self, width: str) -> str:
-        """[rows, 1, width, source_capacity]: masks what lies beyond each row's source."""
+    def _source_mask(self) -> str:
+        """Masks what lies beyond each row's source."""
         graph = self.graph
         capacity = graph.op("Squeeze", graph.op("Shape", "cross_key.0", start=2, end=3), name="source_capacity")
         places = graph.op("Range", graph.integer(0), capacity, graph.integer(1), name="source_places")
         seen = graph.op("Less", places, graph.op("Unsqueeze", "source_lengths", graph.integers(1, 2, 3)), name="seen")
         mask = graph.op("Where", seen, graph.number(0.0), graph.number(float(MASKED)), name="unseen")
-        one = graph.integers(1)
-        shape = graph.op("Concat", one, one, width, one, axis=0, name="mask_shape")
-        return self._narrow(graph.op("Expand", mask, shape, name="source_mask"))
-
-    def _narrow(self, bias: str) -> str:
-        cache = self.products.cache
-        return bias if cache == FLOAT else clipped(self.graph, bias, cache=cache)
+        return self._attention.source_mask(graph, mask, width=self._width)
 
 
 def _head(blocks: Blocks, x: str, *, branch: bool) -> None:
