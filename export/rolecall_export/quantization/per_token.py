@@ -25,14 +25,10 @@ class TokenRounding:
     def __init__(self) -> None:
         self._zero_points: dict[int, str] = {}
 
-    def round(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False, positive: bool = False) -> Activation:
-        """Quantize float32 [1, tokens, width]. positive: it has no values below zero."""
+    def round(self, graph: GraphBuilder, x: str, *, after_gelu: bool = False) -> Activation:
+        """Quantize float32 [1, tokens, width]."""
         largest = graph.op("ReduceMax", x, graph.integers(-1), keepdims=1, name="largest")
-        if positive:
-            zero = 0
-            step = graph.op("Mul", largest, graph.number(1 / 255), name="step")
-            scale = graph.op("Max", step, graph.number(_LEAST_PEAK), name="scale")
-        elif after_gelu:
+        if after_gelu:
             zero = _GELU_ZERO
             step = graph.op("Mul", largest, graph.number(1 / (255 - zero)), name="step")
             scale = graph.op("Max", step, graph.number(_GELU_LEAST / zero), name="scale")
@@ -41,6 +37,10 @@ class TokenRounding:
             smallest = graph.op("ReduceMin", x, graph.integers(-1), keepdims=1, name="smallest")
             peak = graph.op("Max", largest, graph.op("Neg", smallest), graph.number(_LEAST_PEAK), name="peak")
             scale = graph.op("Mul", peak, graph.number(1 / 127), name="scale")
+        return self.with_scale(graph, x, scale, zero=zero)
+
+    def with_scale(self, graph: GraphBuilder, x: str, scale: str, *, zero: int) -> Activation:
+        """Quantize float32 [1, tokens, width] around `zero` by a scale that is there, [1, tokens, 1]."""
         flat = graph.op("Squeeze", scale, graph.integers(0, 2), name="scale_flat")
         value = graph.op("QuantizeLinear", x, flat, self._zeros(graph, flat, zero), axis=1, name="quantized")
         return Activation(value=value, scale=scale, zero_point=graph.constant(f"zero.{zero}", np.uint8(zero)))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import numpy_helper
 
 from rolecall_export.families.encoder import Activation
 from rolecall_export.families.graph import FLOAT, MICROSOFT, GraphBuilder
 from rolecall_export.families.t5.cross import CrossCache, Int8Cache
 from rolecall_export.families.t5.products import head_name, joined
-from rolecall_export.quantization.per_token import int8_product, int8_times, symmetric
+from rolecall_export.quantization.per_token import TokenRounding, int8_product, int8_times, symmetric
 from rolecall_export.t5_weights import T5Weights
 from rolecall_export.weights import Q4_BLOCK, Array, Q4Matrix
 
@@ -29,7 +28,7 @@ class PerTokenInt8:
 
     def __init__(self, weights: T5Weights) -> None:
         self._weights = weights
-        self._zero_points: dict[int, str] = {}
+        self._rounding = TokenRounding()
 
     def rows(self, graph: GraphBuilder, token_ids: str) -> str:
         """Stored as the head of a tied model needs it, so that both read the same table."""
@@ -47,13 +46,7 @@ class PerTokenInt8:
         size = x if positive else graph.op("Abs", x, name="sizes")
         peak = graph.op("ReduceMax", size, graph.integers(-1), keepdims=1, name="peak")
         scale = graph.op("Mul", peak, graph.number(1 / steps), name="scale")
-        flat = graph.op("Squeeze", scale, graph.integers(0, 2), name="scale_flat")
-        if zero not in self._zero_points:  # once for each token, made once for the whole graph
-            fill = numpy_helper.from_array(np.array([zero], np.uint8))
-            shape = graph.op("Shape", flat, name="token_count")
-            self._zero_points[zero] = graph.op("ConstantOfShape", shape, value=fill, name="zero_points")
-        value = graph.op("QuantizeLinear", x, flat, self._zero_points[zero], axis=1, name="quantized")
-        return Activation(value=value, scale=scale, zero_point=graph.constant(f"zero.{zero}", np.uint8(zero)))
+        return self._rounding.with_scale(graph, x, scale, zero=zero)
 
     def product(self, graph: GraphBuilder, x: Activation, *names: str) -> str:
         return int8_product(graph, x, matrix=joined(self._weights, names).T, name="+".join(names))

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from rolecall_load.bench.generation.report import print_case, print_facts
 from rolecall_load.bench.generation.run import GenerationPlan, checkpoint_of, measure_generation
+from rolecall_load.bench.saying import saying
 from rolecall_load.report import output, write_json
 
 _EPILOG = """\
@@ -65,13 +66,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         seed=options.seed,
         server_options=tuple(options.server_option),
     )
-    with console.status("starting") as status:
-
-        def say(what: str) -> None:
-            status.update(what)
-            if not console.is_terminal:
-                console.print(what, markup=False, highlight=False)
-
+    with saying(console) as say:
         result = measure_generation(plan, say, show=lambda case: print_case(output(), case))
     print_facts(output(), result)
     if options.json:

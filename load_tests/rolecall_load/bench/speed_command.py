@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rolecall_load.bench.saying import saying
 from rolecall_load.bench.speed.report import print_speed
 from rolecall_load.bench.speed.run import SpeedPlan, measure_speed
 from rolecall_load.report import output, write_json
@@ -55,13 +56,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         seed=options.seed,
         server_options=tuple(options.server_option),
     )
-    with console.status("starting") as status:
-
-        def say(what: str) -> None:
-            status.update(what)
-            if not console.is_terminal:
-                console.print(what, markup=False, highlight=False)
-
+    with saying(console) as say:
         result = measure_speed(plan, say)
     print_speed(output(), result)
     if options.json:

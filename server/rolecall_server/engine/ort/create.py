@@ -1,6 +1,7 @@
 """How ONNX Runtime sessions are made here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,3 +65,13 @@ def create_session(
             "`rolecall doctor` tells more"
         )
     return session
+
+
+@contextmanager
+def engine_errors(key: ModelKey) -> Iterator[None]:
+    """Whatever a session of this model throws, as EngineError. ORT has a class for each of its status codes and no
+    common base. Its messages name nodes, shapes and at most a token id: no text."""
+    try:
+        yield
+    except Exception as error:
+        raise EngineError(f"model {key}: {type(error).__name__}: {error}") from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rolecall_server.engine.base import EmbedOutput, LoadedModel
-from rolecall_server.engine.ort.create import SessionSettings, create_session
+from rolecall_server.engine.ort.create import SessionSettings, create_session, engine_errors
 from rolecall_server.engine.ort.placement import Placement, read_placement
 from rolecall_server.engine.ort.providers import ORT_NAMES, choose
 from rolecall_server.engine.padding import pad
@@ -35,15 +35,11 @@ class OrtSession:
     def embed(self, sequences: Sequence[TokenIds]) -> EmbedOutput:
         """Run one batch of 1 to N sequences, each of 1 to max_tokens tokens; the numbers come back as they are."""
         started = time.perf_counter()
-        try:
+        with engine_errors(self.artifact.info.key):
             input_ids, attention_mask = pad(
                 sequences, self.artifact.pad_token_id, max_length=self.artifact.info.max_tokens
             )
             (embeddings,) = self._session.run([OUTPUT], {"input_ids": input_ids, "attention_mask": attention_mask})
-        except Exception as error:
-            # ORT has a class for each of its status codes and no common base. Its messages name nodes, shapes and at
-            # most a token id: no text.
-            raise EngineError(f"model {self.artifact.info.key}: {type(error).__name__}: {error}") from error
         return EmbedOutput(embeddings, input_ids.size, time.perf_counter() - started)
 
     def warm_up(self) -> None:

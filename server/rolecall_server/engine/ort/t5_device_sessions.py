@@ -4,13 +4,13 @@ The same code runs with the device "cpu": slower than the version made for it, b
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import onnxruntime as ort
 
-from rolecall_server.engine.ort.create import SessionSettings, create_session
+from rolecall_server.engine.ort.create import SessionSettings, create_session, engine_errors
 from rolecall_server.engine.ort.placement import Placement, read_placement
 from rolecall_server.engine.ort.providers import CUDA, ORT_NAMES, TENSORRT, choose
 from rolecall_server.engine.ort.t5_device_slots import DeviceCache, DeviceSlotShape
@@ -72,13 +72,9 @@ class T5DeviceSessions:
         cache.bind_outputs(binding, names, first=first, rows=len(sources))
         self._prefill.run_with_iobinding(binding)
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """As T5Sessions.errors."""
-        try:
-            yield
-        except Exception as error:
-            raise EngineError(f"model {self.artifact.info.key}: {type(error).__name__}: {error}") from error
+    def errors(self) -> AbstractContextManager[None]:
+        """What a call throws, as EngineError."""
+        return engine_errors(self.artifact.info.key)
 
     def _slot_shape(self) -> DeviceSlotShape:
         """From the step graph's own inputs."""

@@ -1,16 +1,15 @@
 """The three sessions of a T5 version: encoder, prefill, step. Thread-safe; all steppers of the version share them."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rolecall_server.engine.ort.create import SessionSettings, create_session
+from rolecall_server.engine.ort.create import SessionSettings, create_session, engine_errors
 from rolecall_server.engine.ort.placement import Placement, read_placement
 from rolecall_server.engine.ort.providers import ORT_NAMES, choose
 from rolecall_server.engine.ort.t5_slots import Place, slots_of
-from rolecall_server.errors import EngineError
 from rolecall_server.repository import Artifact
 
 _GRAPHS = ("encoder", "prefill", "step")
@@ -52,11 +51,6 @@ class T5Sessions:
             binding.bind_output(place.name, "cpu", 0, place.dtype, place.shape, place.address)
         self._prefill.run_with_iobinding(binding)
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """ORT has a class for each of its status codes and no common base. Its messages name nodes, shapes and at most
-        a token id: no text."""
-        try:
-            yield
-        except Exception as error:
-            raise EngineError(f"model {self.artifact.info.key}: {type(error).__name__}: {error}") from error
+    def errors(self) -> AbstractContextManager[None]:
+        """What a call throws, as EngineError."""
+        return engine_errors(self.artifact.info.key)
